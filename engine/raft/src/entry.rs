@@ -1,0 +1,58 @@
+//! What the log holds.
+
+use alloc::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Index, NodeId, Position, Term};
+
+/// What an owner of a `Raft` replicates. Raft never looks inside.
+///
+/// A clone must be cheap (a reference count), because an entry is shared between the log, the disk,
+/// every peer and the state machine.
+pub trait Command: Clone {
+    /// About how many bytes this command takes when encoded; bounds the size of messages.
+    fn size(&self) -> usize;
+}
+
+/// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<C> {
+    /// The term of the leader that created the entry.
+    pub term: Term,
+    /// The entry's place in the log.
+    pub index: Index,
+    /// What the entry says.
+    pub payload: Payload<C>,
+}
+
+impl<C> Entry<C> {
+    /// Index and term together.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position { term: self.term, index: self.index }
+    }
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload<C> {
+    /// Appended by every new leader, so that it can commit what its predecessors left (Raft §8).
+    Noop,
+    /// A command of the owner's state machine.
+    Command(C),
+    /// A new configuration of the cluster; it takes effect as soon as it is in the log (Raft §6).
+    Membership(Configuration),
+}
+
+/// Who takes part (Raft §6; thesis §4).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Members whose majority decides.
+    pub voters: BTreeSet<NodeId>,
+    /// While a joint change is under way, the old voters, whose majority must agree as well;
+    /// empty otherwise.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Members that receive the log but do not vote.
+    pub learners: BTreeSet<NodeId>,
+}

@@ -1,0 +1,146 @@
+//! Everything that can happen to a [`Raft`](crate::Raft), and everything it asks for.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Configuration, Entry};
+use crate::message::Message;
+use crate::types::{Index, NodeId, Position, ReadId, Term, WriteId};
+
+/// Everything that can happen to a Raft.
+#[derive(Clone, Debug)]
+pub enum Input<C> {
+    /// The owner wants `C` in the log. A leader appends it; anybody else answers with
+    /// [`Output::Refused`], so the owner had better look at `status().role` first.
+    Propose(C),
+    /// The owner wants to read. [`Output::ReadReady`] or [`Output::ReadDropped`] with this id follows.
+    /// Ids must not be used twice by one `Raft`.
+    Read(ReadId),
+    /// A peer's message.
+    Message {
+        /// The peer.
+        from: NodeId,
+        /// What it says.
+        message: Message<C>,
+    },
+    /// Every write up to and including this one is on stable storage.
+    Persisted(WriteId),
+    /// The owner has a durable snapshot of everything up to its position; the log need not be kept
+    /// up to (and including) `keep_after`, which is at most the snapshot's index.
+    SnapshotTaken {
+        /// What the snapshot covers.
+        meta: SnapshotMeta,
+        /// Entries at or below this index may be forgotten.
+        keep_after: Index,
+    },
+    /// A whole snapshot, streamed by `from` (the leader of `term`), is durable here. Raft decides
+    /// whether it is news: [`Output::Restore`] follows if so, and in any case an acknowledgement.
+    SnapshotReceived {
+        /// Who sent it.
+        from: NodeId,
+        /// The sender's term when it began to send.
+        term: Term,
+        /// What it covers.
+        meta: SnapshotMeta,
+    },
+    /// Streaming a snapshot to this peer has ended without success; it will be needed again.
+    SnapshotFailed {
+        /// The peer.
+        to: NodeId,
+    },
+    /// `deadline()` has passed; nothing else happened.
+    Wake,
+}
+
+/// Everything a Raft asks of its owner, in the order polled within one kind.
+///
+/// Appends, writes and read rounds are gathered while inputs are handled and made when outputs are
+/// polled: any number of `handle` calls, then `poll_output` until `None`, is one *turn*, and one turn
+/// produces at most one write and, per peer, one append that fits the limits.
+#[derive(Clone, Debug)]
+pub enum Output<C> {
+    /// Send this to a peer. It may be lost, delayed, duplicated or reordered.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// What to say.
+        message: Message<C>,
+    },
+    /// Make this durable, then say [`Input::Persisted`].
+    Persist(Write<C>),
+    /// These entries are committed; apply them in this order. Consecutive over the life of the Raft,
+    /// from the recovered snapshot on.
+    Committed(Vec<Entry<C>>),
+    /// Whoever has applied everything up to `index` may answer the reads of this id.
+    ReadReady {
+        /// The id given with [`Input::Read`].
+        id: ReadId,
+        /// The read index.
+        index: Index,
+    },
+    /// Leadership changed or is unknown: whether the reads of this id could have been answered is
+    /// not known; ask again with a new id.
+    ReadDropped {
+        /// The id given with [`Input::Read`].
+        id: ReadId,
+    },
+    /// A proposal was not appended because this node does not lead; nothing happened.
+    Refused(C),
+    /// This peer needs entries that the log no longer holds: stream it a snapshot of the applied
+    /// state. Emitted once, until `SnapshotFailed` or the peer's acknowledgement.
+    SnapshotNeeded {
+        /// The peer.
+        to: NodeId,
+    },
+    /// The received snapshot replaces the state machine's contents; committed entries continue after it.
+    Restore(SnapshotMeta),
+    /// Role, term or leader changed; read `status()`.
+    RoleChanged,
+}
+
+/// One batch for the write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write<C> {
+    /// Consecutive, from one.
+    pub id: WriteId,
+    /// The term, vote and commit index, if any of them changed.
+    pub hard_state: Option<HardState>,
+    /// Consecutive entries; one at an index that is already in the log replaces it and all after it.
+    pub entries: Vec<Entry<C>>,
+    /// False when only the commit index moved, so that the write may stay in the page cache.
+    pub sync: bool,
+}
+
+/// What a node must not forget (Raft figure 2), plus a hint of how far it may apply after a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardState {
+    /// The latest term this node has seen.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+    /// The highest index known to be committed.
+    pub commit: Index,
+}
+
+/// What a snapshot covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// The last entry it includes.
+    pub position: Position,
+    /// The cluster's configuration as of that entry.
+    pub configuration: Configuration,
+}
+
+/// What a restarted node finds on its disk.
+///
+/// A new node starts from a snapshot at position zero that holds the initial configuration.
+#[derive(Clone, Debug)]
+pub struct Saved<C> {
+    /// Term, vote and commit index.
+    pub hard_state: HardState,
+    /// The snapshot that the owner's state machine starts from.
+    pub snapshot: SnapshotMeta,
+    /// The log after the snapshot.
+    pub entries: Vec<Entry<C>>,
+}

@@ -1,0 +1,19 @@
+//! Raft as a pure state machine.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod config;
+mod entry;
+mod io;
+mod message;
+mod raft;
+mod types;
+
+pub use config::Config;
+pub use entry::{Command, Configuration, Entry, Payload};
+pub use io::{HardState, Input, Output, Saved, SnapshotMeta, Write};
+pub use message::{Body, Message};
+pub use raft::{Raft, Role, Status};
+pub use types::{Index, Instant, NodeId, Position, ReadId, Term, WriteId};

@@ -1,0 +1,165 @@
+//! What can be asked of the store by way of the log.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::{Key, KeyRange, Value};
+use crate::query::RangeQuery;
+use crate::revision::{LeaseId, Revision};
+
+/// A change, applied by every member in the order of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Writes one key.
+    Put(Put),
+    /// Deletes every key of a range.
+    DeleteRange(DeleteRange),
+    /// Compares, then does one of two lists of operations, as one revision.
+    Txn(Txn),
+    /// Forgets history up to and including a revision.
+    Compact(Revision),
+    /// Creates a lease. The id is chosen by the member that took the request, never zero here.
+    LeaseGrant {
+        /// Its id.
+        id: LeaseId,
+        /// Its time to live in seconds, already raised to the minimum.
+        ttl: i64,
+    },
+    /// Ends a lease and deletes its keys in one revision.
+    LeaseRevoke {
+        /// Its id.
+        id: LeaseId,
+    },
+    /// A member makes its name and client URLs known.
+    MemberAttributes(MemberAttributes),
+    /// Raises or clears an alarm.
+    Alarm {
+        /// The member it concerns.
+        member: u64,
+        /// Which alarm.
+        kind: AlarmKind,
+        /// Whether it is on from now.
+        active: bool,
+    },
+}
+
+/// Writes one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put {
+    /// The key.
+    pub key: Key,
+    /// The new value; `None` keeps the present one (etcd's `ignore_value`).
+    pub value: Option<Value>,
+    /// The lease to attach to; `None` keeps the present one (etcd's `ignore_lease`).
+    pub lease: Option<LeaseId>,
+    /// Whether to answer with the previous version.
+    pub previous: bool,
+}
+
+/// Deletes every key of a range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRange {
+    /// The range.
+    pub range: KeyRange,
+    /// Whether to answer with the deleted versions.
+    pub previous: bool,
+}
+
+/// A transaction, flattened: no type here is recursive, so that decoding one cannot overflow a stack.
+///
+/// `branches[0]` is the transaction; an operation `Nested(i)` of branch *b* stands for `branches[i]`,
+/// with *i* greater than *b*, and every branch but the first is referred to exactly once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Txn {
+    /// The transaction and those nested in it.
+    pub branches: Vec<Branch>,
+}
+
+/// One level of a transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// All must hold.
+    pub compares: Vec<Compare>,
+    /// What is done if they do.
+    pub success: Vec<Operation>,
+    /// What is done if they do not.
+    pub failure: Vec<Operation>,
+}
+
+/// One step of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    /// Reads a range, seeing what the transaction has written so far.
+    Range(RangeQuery),
+    /// Writes a key.
+    Put(Put),
+    /// Deletes a range.
+    DeleteRange(DeleteRange),
+    /// Does another branch of the same [`Txn`].
+    Nested(u32),
+}
+
+/// A condition on every key of a range (on the missing key, if the range is empty).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compare {
+    /// The keys.
+    pub range: KeyRange,
+    /// How the key's property must relate to the target.
+    pub result: CompareResult,
+    /// The property and what it is compared with.
+    pub target: CompareTarget,
+}
+
+/// How two things must relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompareResult {
+    /// The property equals the target.
+    Equal,
+    /// The property is greater than the target.
+    Greater,
+    /// The property is less than the target.
+    Less,
+    /// The property differs from the target.
+    NotEqual,
+    /// Holds always: etcd's answer to a result it does not know.
+    Always,
+}
+
+/// A property of a key, and what it is compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompareTarget {
+    /// The version.
+    Version(i64),
+    /// The create revision.
+    Create(i64),
+    /// The mod revision.
+    Mod(i64),
+    /// The value.
+    Value(Value),
+    /// The lease.
+    Lease(i64),
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAttributes {
+    /// Its id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+}
+
+/// What an alarm says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AlarmKind {
+    /// The store's quota is used up: no command that may add to it is accepted.
+    NoSpace,
+    /// Members disagree: no write is accepted.
+    Corrupt,
+}

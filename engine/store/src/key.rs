@@ -1,0 +1,61 @@
+//! Keys and ranges of keys.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Blob;
+
+/// A key: any non-empty byte string, ordered byte by byte.
+pub type Key = Blob;
+
+/// A value: any byte string.
+pub type Value = Blob;
+
+/// A range of keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyRange {
+    /// The first key.
+    pub start: Key,
+    /// Where the range ends.
+    pub end: RangeEnd,
+}
+
+/// Where a range of keys ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RangeEnd {
+    /// The range is the one key it starts with.
+    Single,
+    /// Every key below this one; possibly none.
+    Before(Key),
+    /// Every key from the start on.
+    Unbounded,
+}
+
+impl KeyRange {
+    /// The range that etcd's pair of `key` and `range_end` means: an empty end is the single key,
+    /// `"\0"` is every key from `key` on, anything else is half-open.
+    #[must_use]
+    pub fn from_wire(key: &[u8], range_end: &[u8]) -> KeyRange {
+        let end = match range_end {
+            [] => RangeEnd::Single,
+            [0] => RangeEnd::Unbounded,
+            end => RangeEnd::Before(Key::from(end)),
+        };
+        KeyRange { start: Key::from(key), end }
+    }
+
+    /// One key.
+    #[must_use]
+    pub fn single(key: impl Into<Key>) -> KeyRange {
+        KeyRange { start: key.into(), end: RangeEnd::Single }
+    }
+
+    /// Whether `key` lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match &self.end {
+            RangeEnd::Single => key == self.start.as_slice(),
+            RangeEnd::Before(end) => self.start.as_slice() <= key && key < end.as_slice(),
+            RangeEnd::Unbounded => self.start.as_slice() <= key,
+        }
+    }
+}

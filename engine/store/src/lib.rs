@@ -1,0 +1,30 @@
+//! etcd's data model as a pure state machine.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod bytes;
+mod command;
+mod error;
+mod key;
+mod key_value;
+mod query;
+mod response;
+mod revision;
+mod snapshot;
+mod store;
+
+pub use bytes::Blob;
+pub use command::{
+    AlarmKind, Branch, Command, Compare, CompareResult, CompareTarget, DeleteRange, MemberAttributes,
+    Operation, Put, Txn,
+};
+pub use error::Error;
+pub use key::{Key, KeyRange, RangeEnd, Value};
+pub use key_value::KeyValue;
+pub use query::{Query, RangeQuery, RevisionFilter, Sort, SortBy, WatchRequest};
+pub use response::{Applied, Event, EventKind, LeaseResponse, RangeResponse, Response, WatchUpdate};
+pub use revision::{LeaseId, Revision};
+pub use snapshot::{SnapshotCursor, SnapshotPart};
+pub use store::{ImportError, Store, WatchId};
