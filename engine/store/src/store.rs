@@ -18,9 +18,8 @@ pub struct WatchId(pub u64);
 pub struct Store {}
 
 impl Store {
-    /// An empty store at revision one, refusing to grow once it holds about `quota_bytes`.
-    pub fn new(quota_bytes: u64) -> Store {
-        let _ = quota_bytes;
+    /// An empty store at revision one.
+    pub fn new() -> Store {
         todo!()
     }
     /// Applies a command of the log. Total: any decodable command gives an answer, never a panic.
@@ -109,8 +108,8 @@ impl Store {
     }
     /// A store from all parts of an export, in order. Watchers of `self` are not carried over by
     /// this; see `replace_contents`.
-    pub fn import(quota_bytes: u64, parts: Vec<SnapshotPart>) -> Result<Store, ImportError> {
-        let _ = (quota_bytes, parts);
+    pub fn import(parts: Vec<SnapshotPart>) -> Result<Store, ImportError> {
+        let _ = parts;
         todo!()
     }
     /// Takes over the contents of `other` and keeps the watchers of `self`: their cursors go on where
