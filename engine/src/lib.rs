@@ -1,1 +1,5 @@
 //! See ARCHITECTURE.md.
+#![forbid(unsafe_code)]
+pub mod config;
+pub mod local;
+pub mod logging;
