@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use quorate_raft::{Entry, HardState, Index, NodeId, SnapshotMeta, Term, WriteId};
 use quorate_store::{Command, Key, LeaseId, Query, Revision, WatchId, WatchRequest, WatchUpdate};
@@ -20,8 +21,34 @@ use crate::status::Status;
 pub struct RequestId {
     /// How many times this member has started.
     pub boot: u64,
-    /// Counts requests since then, from one.
+    /// Counts requests since then, from one. The upper half of the numbers ([`RequestId::OWN_FROM`])
+    /// is for commands that the replica makes up itself.
     pub sequence: u64,
+}
+
+impl RequestId {
+    /// From here on, sequences belong to a replica's own commands: those that revoke leases and raise
+    /// alarms. Clients' requests stay below.
+    pub const OWN_FROM: u64 = 1 << 63;
+
+    /// The id of a replica's own command.
+    #[must_use]
+    pub(crate) const fn own(boot: u64, count: u64) -> RequestId {
+        RequestId { boot, sequence: RequestId::OWN_FROM | count }
+    }
+
+    /// Whether this is a command that a replica made up itself, so that no client waits for it.
+    #[must_use]
+    pub const fn is_own(self) -> bool {
+        self.sequence >= RequestId::OWN_FROM
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = if self.is_own() { "own-" } else { "" };
+        write!(f, "{}.{own}{}", self.boot, self.sequence & !RequestId::OWN_FROM)
+    }
 }
 
 /// What the log carries: a command, and who waits for it.

@@ -6,8 +6,10 @@ extern crate alloc;
 
 mod config;
 mod io;
+mod limits;
 mod peer;
 mod replica;
+mod sessions;
 mod snapshots;
 mod status;
 
@@ -18,5 +20,6 @@ pub use io::{
 };
 pub use peer::Message;
 pub use replica::Replica;
+pub use sessions::Session;
 pub use snapshots::{ChunkBody, SnapshotChunk};
 pub use status::Status;

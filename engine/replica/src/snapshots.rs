@@ -1,7 +1,11 @@
 //! When to take a snapshot, and how to send and receive one.
 
+use alloc::vec::Vec;
+
 use quorate_raft::SnapshotMeta;
 use serde::{Deserialize, Serialize};
+
+use crate::sessions::Session;
 
 /// One piece of a snapshot, in a file and on the wire alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,6 @@ pub struct SnapshotChunk {
 pub enum ChunkBody {
     /// A part of the store.
     Store(quorate_store::SnapshotPart),
-    /// The table that recognises commands that arrive twice. The replica's author gives it its contents.
-    Sessions,
+    /// The table that recognises commands that arrive twice; it is the last chunk.
+    Sessions(Vec<Session>),
 }

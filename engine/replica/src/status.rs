@@ -1,5 +1,7 @@
 //! How a member is, in one line and in numbers.
 
+use core::fmt;
+
 use quorate_raft::Index;
 use quorate_store::Revision;
 
@@ -10,6 +12,8 @@ pub struct Status {
     pub raft: quorate_raft::Status,
     /// The last index applied to the store.
     pub applied: Index,
+    /// The last index that the newest durable snapshot covers.
+    pub snapshot: Index,
     /// The store's revision.
     pub revision: Revision,
     /// About how many bytes the store takes.
@@ -20,8 +24,26 @@ pub struct Status {
     pub pending: usize,
     /// Watchers in place.
     pub watchers: usize,
-    /// How many times this member has seen the leader change.
+    /// How many times this member has seen a leader come up.
     pub leader_changes: u64,
     /// Whether this member is a learner.
     pub learner: bool,
+    /// Whether this member keeps the time of leases: it leads, and has applied what its predecessors left.
+    pub lessor: bool,
+    /// Snapshots from a leader that were damaged and thrown away.
+    pub snapshots_refused: u64,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} applied={} rev={}", self.raft, self.applied, self.revision)?;
+        write!(f, " snapshot={} pending={} watchers={}", self.snapshot, self.pending, self.watchers)?;
+        if self.lessor {
+            f.write_str(" lessor")?;
+        }
+        if self.learner {
+            f.write_str(" learner")?;
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,66 @@
+//! Every bound of a replica, in one place, with the relations between them checked by the compiler.
+
+/// How many of an origin's latest request ids the session table tells apart, and therefore how far the
+/// ids of requests in flight may lie apart. At 100,000 requests a second through one member, a single
+/// one may lag behind the others for two and a half seconds before newcomers are refused.
+pub(crate) const SESSION_WINDOW: u64 = 1 << 18;
+
+/// Words of 64 bits that cover the window wherever its end falls within a word.
+pub(crate) const SESSION_WORDS: usize = SESSION_WINDOW as usize / 64 + 1;
+
+/// Requests that may wait for an answer at one member.
+pub(crate) const PENDING_MAX: usize = 1 << 16;
+
+/// How many of those only keep-alives and revocations may use: under overload, leases come first.
+pub(crate) const PENDING_RESERVED: usize = 1 << 12;
+
+/// Bytes of commands that may wait for an answer at one member.
+pub(crate) const PENDING_BYTES_MAX: usize = 256 << 20;
+
+/// Committed entries that may wait to be applied before requests are refused. Entries are applied in
+/// the turn in which they are handed over, so this is reached only behind a member that catches up.
+pub(crate) const APPLY_LAG_MAX: u64 = 1 << 16;
+
+/// Entries in the leader's log that may wait for a quorum before it ignores forwarded commands (their
+/// origins send them again) and refuses those of its own clients.
+pub(crate) const UNCOMMITTED_MAX: u64 = 4 * PENDING_MAX as u64;
+
+/// Bytes of commands in one `Forward`; a larger single command travels alone.
+pub(crate) const FORWARD_BYTES_MAX: usize = 1 << 20;
+
+/// The interval between two sendings of an unanswered request doubles so many times at most.
+pub(crate) const RESEND_DOUBLINGS_MAX: u8 = 4;
+
+/// Leases that may be on their way out at once: waiting for proof of leadership or for their
+/// revocation to be applied. (etcd revokes at most 1,000 leases a second.)
+pub(crate) const REVOKES_MAX: usize = 1_000;
+
+/// Keep-alives of peers that a new leader holds until it may answer them.
+pub(crate) const LEASE_ASKS_MAX: usize = 1 << 16;
+
+/// About how many bytes of the store go into one chunk of a snapshot.
+pub(crate) const CHUNK_BYTES: usize = 512 << 10;
+
+/// Bytes of applied commands after which a snapshot is due, however few they are.
+pub(crate) const SNAPSHOT_LOG_BYTES_MAX: u64 = 256 << 20;
+
+/// Peers that are sent a snapshot at the same time.
+pub(crate) const SNAPSHOT_PEERS_MAX: usize = 2;
+
+/// How often a chunk is sent before the peer is given up.
+pub(crate) const CHUNK_ATTEMPTS_MAX: u32 = 5;
+
+/// Boots and read rounds share one number; so many of its bits count rounds. At 10,000 rounds a
+/// second they last for three years.
+pub(crate) const READ_ID_BITS: u32 = 40;
+
+// A request that may wait can always be told from its neighbours.
+const _: () = assert!(PENDING_MAX as u64 <= SESSION_WINDOW);
+const _: () = assert!(SESSION_WINDOW.is_multiple_of(64));
+const _: () = assert!(PENDING_RESERVED < PENDING_MAX);
+// Slots of the pending table are numbered in 32 bits, with one number to spare.
+const _: () = assert!(PENDING_MAX < u32::MAX as usize);
+// Everything one member may have in flight fits into the leader's log at once.
+const _: () = assert!(UNCOMMITTED_MAX >= PENDING_MAX as u64);
+// A member that was away for less than a snapshot's worth of bytes need not be sent one.
+const _: () = assert!(SNAPSHOT_LOG_BYTES_MAX >= PENDING_BYTES_MAX as u64);
