@@ -1,0 +1,126 @@
+//! One file per etcd service, and what they share: asking the node, and the response header.
+
+mod cluster;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate_node::{Clock, NodeHandle};
+use quorate_proto::etcdserverpb as pb;
+use quorate_replica::{Body, Request, Response, Status};
+
+use crate::config::Config;
+use crate::convert::LeaseIds;
+use crate::error::Error;
+
+pub use health::HealthQuery;
+pub use watch::WatchSession;
+
+/// etcd's services of one member; shared by all connections.
+#[derive(Debug)]
+pub struct Api<C> {
+    node: NodeHandle,
+    clock: C,
+    config: Config,
+    lease_ids: LeaseIds,
+    /// The term that was last heard of, for the headers of watch responses: events have no term.
+    term: AtomicU64,
+}
+
+/// What a client says with a call, beside the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// `hasleader: true`: rather fail at once than wait for a leader.
+    pub require_leader: bool,
+}
+
+impl Metadata {
+    /// From the values of the metadata `hasleader` and `client-api-version`, where given.
+    pub fn parse(hasleader: Option<&[u8]>, client_api_version: Option<&[u8]>) -> Result<Metadata, Error> {
+        if client_api_version.is_some_and(|version| std::str::from_utf8(version).is_err()) {
+            return Err(Error::InvalidClientApiVersion);
+        }
+        Ok(Metadata { require_leader: hasleader == Some(b"true") })
+    }
+}
+
+impl<C: Clock> Api<C> {
+    /// The services of the member that `node` leads to.
+    pub fn new(node: NodeHandle, clock: C, config: Config) -> Api<C> {
+        let lease_ids = LeaseIds::new(config.seed);
+        Api { node, clock, config, lease_ids, term: AtomicU64::new(0) }
+    }
+
+    /// The configuration given to `new`.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How the member is.
+    pub async fn node_status(&self) -> Result<Status, Error> {
+        let response = self.ask(Request::Status).await?;
+        match response.body {
+            Body::Status(status) => Ok(*status),
+            body => unreachable!("a question for the status was answered with {body:?}"),
+        }
+    }
+
+    /// Refuses a call that needs a leader when there is none. (A stream's call is watched over as long
+    /// as it lasts; see `watch`.)
+    async fn admit(&self, metadata: Metadata) -> Result<(), Error> {
+        if metadata.require_leader && self.node_status().await?.raft.leader.is_none() {
+            return Err(Error::NoLeader);
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, request: Request) -> Result<Response, Error> {
+        let response = self.node.request(request).await?;
+        if self.term.load(Ordering::Relaxed) != response.term.0 {
+            self.term.store(response.term.0, Ordering::Relaxed);
+        }
+        Ok(response)
+    }
+
+    /// Asks for something that the store answers: the header, and the answer.
+    async fn ask_store(
+        &self,
+        request: Request,
+    ) -> Result<(pb::ResponseHeader, quorate_store::Response), Error> {
+        let response = self.ask(request).await?;
+        let header = self.header(&response);
+        match response.body {
+            Body::Store(body) => Ok((header, body)),
+            body => unreachable!("a question to the store was answered with {body:?}"),
+        }
+    }
+
+    fn header(&self, response: &Response) -> pb::ResponseHeader {
+        pb::ResponseHeader {
+            cluster_id: self.config.cluster_id,
+            member_id: self.config.member_id,
+            revision: response.revision.0,
+            raft_term: response.term.0,
+        }
+    }
+
+    /// A header for something that the node says unasked.
+    fn header_at(&self, revision: quorate_store::Revision) -> pb::ResponseHeader {
+        pb::ResponseHeader {
+            cluster_id: self.config.cluster_id,
+            member_id: self.config.member_id,
+            revision: revision.0,
+            raft_term: self.term.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A header with the present revision of this member.
+    async fn header_now(&self) -> Result<pb::ResponseHeader, Error> {
+        let response = self.ask(Request::Status).await?;
+        Ok(self.header(&response))
+    }
+}
