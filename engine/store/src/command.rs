@@ -163,3 +163,56 @@ pub enum AlarmKind {
     /// Members disagree: no write is accepted.
     Corrupt,
 }
+
+impl Command {
+    /// How many bytes the command may add, as etcd's quota reckons: of the two branches of a transaction
+    /// the dearer one counts. Zero for whatever adds nothing, which is allowed even without space.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        match self {
+            Command::Put(put) => put.cost(),
+            Command::Txn(txn) => txn.cost(),
+            Command::LeaseGrant { .. } => LEASE_COST,
+            Command::DeleteRange(_)
+            | Command::Compact(_)
+            | Command::LeaseRevoke { .. }
+            | Command::MemberAttributes(_)
+            | Command::Alarm { .. } => 0,
+        }
+    }
+}
+
+impl Put {
+    fn cost(&self) -> u64 {
+        PUT_COST + self.key.len() as u64 + self.value.as_ref().map_or(0, |value| value.len() as u64)
+    }
+}
+
+impl Txn {
+    /// From the innermost branch to the outermost, which needs no recursion because inner branches have
+    /// greater numbers. (References that break this rule count for nothing; they will not be applied.)
+    fn cost(&self) -> u64 {
+        let mut costs = alloc::vec![0u64; self.branches.len()];
+        for (index, branch) in self.branches.iter().enumerate().rev() {
+            let sum = |operations: &[Operation]| {
+                operations.iter().fold(0u64, |sum, operation| {
+                    sum.saturating_add(match operation {
+                        Operation::Put(put) => put.cost(),
+                        Operation::Nested(inner) if *inner as usize > index => {
+                            costs.get(*inner as usize).copied().unwrap_or(0)
+                        }
+                        Operation::Nested(_) | Operation::Range(_) | Operation::DeleteRange(_) => 0,
+                    })
+                })
+            };
+            costs[index] = sum(&branch.success).max(sum(&branch.failure));
+        }
+        costs.first().copied().unwrap_or(0)
+    }
+}
+
+/// What a put costs beyond key and value.
+const PUT_COST: u64 = 256;
+
+/// What a lease costs.
+const LEASE_COST: u64 = 64;

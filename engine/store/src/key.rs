@@ -1,5 +1,7 @@
 //! Keys and ranges of keys.
 
+use core::ops::Bound::{self, Excluded, Included, Unbounded};
+
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Blob;
@@ -58,4 +60,33 @@ impl KeyRange {
             RangeEnd::Unbounded => self.start.as_slice() <= key,
         }
     }
+
+    /// Whether the range is the one key it starts with.
+    pub(crate) fn is_single(&self) -> bool {
+        self.end == RangeEnd::Single
+    }
+
+    /// Whether a key that is not below the start lies beyond the end.
+    pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
+        match &self.end {
+            RangeEnd::Single => key != self.start.as_slice(),
+            RangeEnd::Before(end) => key >= end.as_slice(),
+            RangeEnd::Unbounded => false,
+        }
+    }
+
+    /// The range as bounds of an ordered map; `None` if it can hold no key (which maps panic at).
+    pub(crate) fn bounds(&self) -> Option<Bounds<'_>> {
+        let start = self.start.as_slice();
+        let end = match &self.end {
+            RangeEnd::Single => Included(start),
+            RangeEnd::Before(end) if end.as_slice() <= start => return None,
+            RangeEnd::Before(end) => Excluded(end.as_slice()),
+            RangeEnd::Unbounded => Unbounded,
+        };
+        Some((Included(start), end))
+    }
 }
+
+/// Bounds of keys, as ordered maps take them.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);

@@ -47,7 +47,8 @@ pub enum Response {
     Lease(Option<LeaseResponse>),
     /// The members, by id.
     Members(Vec<MemberAttributes>),
-    /// The alarms that are on, by member and kind.
+    /// To a question for alarms: those that are on, by member and kind. To an alarm command: the alarm
+    /// that it raised or cleared; none if it was so already.
     Alarms(Vec<(u64, AlarmKind)>),
 }
 

@@ -1,13 +1,22 @@
-//! The store itself.
+//! The store itself: what each command does, and to which part of the state.
 
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::command::Command;
+use crate::alarm::Alarms;
+use crate::command::{Command, DeleteRange, MemberAttributes, Operation, Put, Txn};
 use crate::error::Error;
+use crate::hash::{Checksum, Effect};
+use crate::key_value::KeyValue;
+use crate::lease::Leases;
+use crate::mvcc::Mvcc;
 use crate::query::{Query, WatchRequest};
-use crate::response::{Applied, Response, WatchUpdate};
+use crate::response::{Applied, LeaseResponse, Response, WatchUpdate};
 use crate::revision::{LeaseId, Revision};
-use crate::snapshot::{SnapshotCursor, SnapshotPart};
+use crate::snapshot::{self, SnapshotCursor, SnapshotHead, SnapshotPart};
+use crate::txn::{Path, check_put};
+use crate::watch::Watchers;
 
 /// A watcher of this store, numbered by the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,108 +24,324 @@ pub struct WatchId(pub u64);
 
 /// etcd's data model. `Send`, not shared: one task owns it.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) mvcc: Mvcc,
+    pub(crate) leases: Leases,
+    pub(crate) members: BTreeMap<u64, MemberAttributes>,
+    pub(crate) alarms: Alarms,
+    /// Over the effects of all commands.
+    pub(crate) checksum: Checksum,
+    /// Not replicated.
+    watchers: Watchers,
+    /// How many exports are open. Not replicated.
+    exports: u32,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store::new()
+    }
+}
 
 impl Store {
     /// An empty store at revision one.
+    #[must_use]
     pub fn new() -> Store {
-        todo!()
+        Store {
+            mvcc: Mvcc::new(),
+            leases: Leases::default(),
+            members: BTreeMap::new(),
+            alarms: Alarms::default(),
+            checksum: Checksum::EMPTY,
+            watchers: Watchers::default(),
+            exports: 0,
+        }
     }
-    /// Applies a command of the log. Total: any decodable command gives an answer, never a panic.
+
+    /// Applies a command of the log. Total: any decodable command gives an answer, never a panic. A
+    /// command that is refused has changed nothing.
     pub fn apply(&mut self, command: &Command) -> Applied {
-        let _ = command;
-        todo!()
+        let result = self.alarms.check(command).and_then(|()| self.execute(command));
+        self.commit();
+        self.sweep(SWEEP_STEPS_PER_COMMAND);
+        Applied { result, revision: self.mvcc.revision() }
     }
+
     /// Answers a question about the present (or a past) state.
     pub fn query(&self, query: &Query) -> Result<Response, Error> {
-        let _ = query;
-        todo!()
+        Ok(match query {
+            Query::Range(range) => Response::Range(self.mvcc.range(range)?),
+            Query::Txn(txn) => self.query_txn(txn)?,
+            Query::Leases => Response::Leases(self.leases.iter().map(|(id, _)| id).collect()),
+            Query::Lease { id, keys } => Response::Lease(self.leases.get(*id).map(|lease| LeaseResponse {
+                ttl: lease.ttl,
+                keys: if *keys { lease.keys.iter().cloned().collect() } else { Vec::new() },
+            })),
+            Query::Members => Response::Members(self.members.values().cloned().collect()),
+            Query::Alarms => Response::Alarms(self.alarms.list()),
+        })
     }
+
     /// The latest revision.
+    #[must_use]
     pub fn revision(&self) -> Revision {
-        todo!()
+        self.mvcc.revision()
     }
+
     /// The revision up to which history is forgotten; zero if none is.
+    #[must_use]
     pub fn compact_revision(&self) -> Revision {
-        todo!()
+        self.mvcc.compact_revision()
     }
+
     /// About how many bytes keys and values take, all versions counted; what the quota is held against.
+    ///
+    /// It falls as the garbage of a compaction is removed, so members may differ for a while: the leader's
+    /// figure decides, by way of an alarm.
+    #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.mvcc.size_bytes()
     }
-    /// A checksum of everything that is replicated: equal on all members at equal index.
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn key_count(&self) -> u64 {
+        self.mvcc.len() as u64
+    }
+
+    /// A checksum over the effects of all commands: equal on all members at equal index, whether they
+    /// applied them all or began with a snapshot. Costs nothing.
+    #[must_use]
     pub fn state_hash(&self) -> u64 {
-        todo!()
+        self.checksum.value()
+    }
+
+    /// A checksum over the content, all versions included: equal wherever `state_hash` is, unless memory
+    /// has been damaged. Costs a walk over everything.
+    #[must_use]
+    pub fn content_hash(&self) -> u64 {
+        snapshot::content_hash(&self.snapshot_head(), &self.mvcc)
+    }
+
+    /// Removes some of what compactions have left behind, and returns whether there is more. Every applied
+    /// command does some of this; an owner with nothing else to do may do the rest.
+    pub fn maintain(&mut self) -> bool {
+        self.sweep(SWEEP_STEPS_PER_CALL)
     }
 
     // --- Leases: the replicated half; the clock is the leader's (replica/leases.rs) ---
 
     /// All leases with their granted time to live in seconds, ascending by id.
     pub fn leases(&self) -> impl Iterator<Item = (LeaseId, i64)> + '_ {
-        core::iter::empty()
+        self.leases.iter()
     }
+
     /// The granted time to live of a lease, in seconds.
+    #[must_use]
     pub fn lease_ttl(&self, id: LeaseId) -> Option<i64> {
-        let _ = id;
-        todo!()
+        self.leases.get(id).map(|lease| lease.ttl)
     }
 
     // --- Watchers: cursors over history; not replicated ---
 
-    /// Adds a watcher with no credit. Updates come from `poll_watch`, `Created` first.
+    /// Adds a watcher with no credit. Updates come from `poll_watch`, `Created` first. A watcher with
+    /// the same id is replaced.
     pub fn watch(&mut self, id: WatchId, request: WatchRequest) {
-        let _ = (id, request);
-        todo!()
+        self.watchers.add(id, request, self.mvcc.revision());
     }
+
     /// Removes a watcher; no further update. Unknown ids are ignored.
     pub fn cancel_watch(&mut self, id: WatchId) {
-        let _ = id;
-        todo!()
+        self.watchers.cancel(id);
     }
+
     /// The watcher can take this many more events. (An update is never split within a revision, so
     /// it may overdraw; the debt is kept.)
     pub fn credit(&mut self, id: WatchId, events: u32) {
-        let _ = (id, events);
-        todo!()
+        self.watchers.credit(id, events);
     }
-    /// Asks for a `Progress` as soon as everything up to the present revision has been delivered.
+
+    /// Asks for a `Progress` as soon as everything up to the present revision has been delivered. A watcher
+    /// that starts in the future gets none before its start.
     pub fn request_progress(&mut self, id: WatchId) {
-        let _ = id;
-        todo!()
+        self.watchers.request_progress(id, self.mvcc.revision());
     }
+
     /// The next update for anybody, until `None`: whoever has news and credit, in a fair order.
     pub fn poll_watch(&mut self) -> Option<(WatchId, WatchUpdate)> {
-        todo!()
+        self.watchers.poll(&self.mvcc)
     }
 
     // --- Snapshots ---
 
-    /// Begins to export the present state. History is not physically compacted while a cursor is open;
+    /// Begins to export the present state. Garbage of compactions is not removed while a cursor is open;
     /// finish with `close_snapshot`.
     pub fn open_snapshot(&mut self) -> SnapshotCursor {
-        todo!()
+        self.exports += 1;
+        SnapshotCursor::new(self.snapshot_head())
     }
+
     /// The next part of about `bytes_max` bytes, until `None`.
     pub fn next_part(&self, cursor: &mut SnapshotCursor, bytes_max: usize) -> Option<SnapshotPart> {
-        let _ = (cursor, bytes_max);
-        todo!()
+        cursor.next(&self.mvcc, bytes_max)
     }
-    /// Ends an export.
+
+    /// Ends an export, complete or not.
     pub fn close_snapshot(&mut self, cursor: SnapshotCursor) {
-        let _ = cursor;
-        todo!()
+        drop(cursor);
+        self.exports = self.exports.checked_sub(1).expect("an export is closed once");
     }
+
     /// A store from all parts of an export, in order. Watchers of `self` are not carried over by
     /// this; see `replace_contents`.
     pub fn import(parts: Vec<SnapshotPart>) -> Result<Store, ImportError> {
-        let _ = parts;
-        todo!()
+        snapshot::import(parts)
     }
+
     /// Takes over the contents of `other` and keeps the watchers of `self`: their cursors go on where
-    /// they were (or are told `Compacted`).
+    /// they were (or are told `Compacted`). Exports of the old contents must have been closed.
     pub fn replace_contents(&mut self, other: Store) {
-        let _ = other;
-        todo!()
+        assert_eq!(self.exports, 0, "an export of contents that are replaced could not go on");
+        let old_revision = self.mvcc.revision();
+        let watchers = core::mem::take(&mut self.watchers);
+        *self = Store { watchers, exports: 0, ..other };
+        self.watchers.on_replace(old_revision, self.mvcc.revision());
+    }
+
+    /// The small tables, as they are now.
+    fn snapshot_head(&self) -> SnapshotHead {
+        SnapshotHead {
+            revision: self.mvcc.revision(),
+            compact_revision: self.mvcc.compact_revision(),
+            checksum: self.checksum.0,
+            leases: self.leases.iter().collect(),
+            members: self.members.values().cloned().collect(),
+            alarms: self.alarms.list(),
+        }
+    }
+
+    // --- What commands do ---
+
+    fn execute(&mut self, command: &Command) -> Result<Response, Error> {
+        match command {
+            Command::Put(put) => {
+                check_put(put, &self.mvcc, |id| self.leases.get(id).is_some())?;
+                Ok(self.put(put))
+            }
+            Command::DeleteRange(delete) => Ok(self.delete_range(delete)),
+            Command::Txn(txn) => self.txn(txn),
+            Command::Compact(revision) => self.compact(*revision),
+            Command::LeaseGrant { id, ttl } => self.grant(*id, *ttl),
+            Command::LeaseRevoke { id } => self.revoke(*id),
+            Command::MemberAttributes(member) => {
+                self.note_effect(Effect::Member, |checksum| snapshot::add_member(checksum, member));
+                self.members.insert(member.id, member.clone());
+                Ok(Response::Done)
+            }
+            Command::Alarm { member, kind, active } => {
+                let mut changed = Vec::new();
+                if self.alarms.switch(*member, *kind, *active) {
+                    changed.push((*member, *kind));
+                    self.note_effect(Effect::Alarm, |checksum| {
+                        checksum.word(*member);
+                        checksum.word(*kind as u64);
+                        checksum.word(u64::from(*active));
+                    });
+                }
+                Ok(Response::Alarms(changed))
+            }
+        }
+    }
+
+    /// Does a put that has been checked.
+    fn put(&mut self, put: &Put) -> Response {
+        let (new, old) = self.mvcc.put(&put.key, |old| {
+            let kept = || old.expect("what is to be kept has been checked to exist");
+            let value = put.value.clone().unwrap_or_else(|| kept().value.clone());
+            (value, put.lease.unwrap_or_else(|| kept().lease))
+        });
+        let old_lease = old.as_ref().map_or(LeaseId::NONE, |old| old.lease);
+        self.leases.reattach(&new.key, old_lease, new.lease);
+        Response::Put { previous: old.filter(|_| put.previous) }
+    }
+
+    fn delete_range(&mut self, delete: &DeleteRange) -> Response {
+        let deleted = self.mvcc.delete_range(&delete.range);
+        for kv in &deleted {
+            self.leases.reattach(&kv.key, kv.lease, LeaseId::NONE);
+        }
+        let count = deleted.len() as i64;
+        Response::DeleteRange { deleted: count, previous: if delete.previous { deleted } else { Vec::new() } }
+    }
+
+    fn txn(&mut self, txn: &Txn) -> Result<Response, Error> {
+        let path = Path::choose(txn, &self.mvcc)?;
+        path.check(&self.mvcc, |id| self.leases.get(id).is_some())?;
+        Ok(path.run(|operation| match operation {
+            Operation::Range(query) => Response::Range(self.mvcc.range(query).expect(CHECKED)),
+            Operation::Put(put) => self.put(put),
+            Operation::DeleteRange(delete) => self.delete_range(delete),
+            Operation::Nested(_) => unreachable!("paths are flat"),
+        }))
+    }
+
+    /// A transaction that came as a query, and must not write.
+    fn query_txn(&self, txn: &Txn) -> Result<Response, Error> {
+        let path = Path::choose(txn, &self.mvcc)?;
+        if path.operations().any(|operation| !matches!(operation, Operation::Range(_))) {
+            return Err(Error::MalformedTxn);
+        }
+        path.check(&self.mvcc, |id| self.leases.get(id).is_some())?;
+        Ok(path.run(|operation| match operation {
+            Operation::Range(query) => Response::Range(self.mvcc.range(query).expect(CHECKED)),
+            _ => unreachable!("there are ranges only"),
+        }))
+    }
+
+    fn compact(&mut self, revision: Revision) -> Result<Response, Error> {
+        self.mvcc.compact(revision)?;
+        self.note_effect(Effect::Compact, |checksum| checksum.word(revision.0 as u64));
+        self.watchers.on_compact(revision);
+        Ok(Response::Done)
+    }
+
+    fn grant(&mut self, id: LeaseId, ttl: i64) -> Result<Response, Error> {
+        if !self.leases.grant(id, ttl) {
+            return Err(Error::LeaseExists);
+        }
+        self.note_effect(Effect::LeaseGrant, |checksum| {
+            checksum.word(id.0 as u64);
+            checksum.word(ttl as u64);
+        });
+        Ok(Response::LeaseGranted { id, ttl })
+    }
+
+    fn revoke(&mut self, id: LeaseId) -> Result<Response, Error> {
+        let lease = self.leases.revoke(id).ok_or(Error::LeaseNotFound)?;
+        for key in &lease.keys {
+            let kv = self.mvcc.get(key).expect("a lease's keys exist").clone();
+            self.mvcc.delete(&kv);
+        }
+        self.note_effect(Effect::LeaseRevoke, |checksum| checksum.word(id.0 as u64));
+        Ok(Response::Done)
+    }
+
+    /// Closes the revision, if the command wrote: into the checksum, and to whoever watches.
+    fn commit(&mut self) {
+        let Some(revision) = self.mvcc.commit() else { return };
+        let events: &[Arc<KeyValue>] = self.mvcc.events(revision);
+        self.checksum.word(Effect::Revision as u64);
+        events.iter().for_each(|event| self.checksum.version(event));
+        self.watchers.note(revision, events);
+    }
+
+    fn note_effect(&mut self, effect: Effect, fields: impl FnOnce(&mut Checksum)) {
+        self.checksum.word(effect as u64);
+        fields(&mut self.checksum);
+    }
+
+    fn sweep(&mut self, steps: usize) -> bool {
+        self.exports == 0 && self.mvcc.sweep(steps)
     }
 }
 
@@ -124,3 +349,12 @@ impl Store {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("snapshot parts do not fit together: {0}")]
 pub struct ImportError(pub &'static str);
+
+/// How much garbage an applied command removes. A command makes less than that, so the sweep gains on
+/// the writes.
+const SWEEP_STEPS_PER_COMMAND: usize = 64;
+
+/// How much garbage one call of `maintain` removes: well below a millisecond's work.
+const SWEEP_STEPS_PER_CALL: usize = 512;
+
+const CHECKED: &str = "the revisions of a path's ranges have been checked";
