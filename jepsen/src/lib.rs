@@ -1,1 +1,29 @@
-//! See ARCHITECTURE.md.
+//! Histories and their verdict.
+//!
+//! A *history* is what clients of a concurrent system saw: who asked what and when, what came back and
+//! when, and which questions were never answered. The verdict says whether some sequential order of the
+//! operations, each placed between its call and its return, explains every answer (linearizability:
+//! Herlihy & Wing 1990).
+//!
+//! * [`history`] is the data: operations, and how they are recorded or paired from Jepsen's events.
+//! * [`etcd`] judges etcd's own operations. Every response carries a revision, so the order of writes is
+//!   given and checking is nearly linear ([`etcd::check`]); watch streams are judged against that order.
+//! * [`Verdict`] is the answer, and always one of three: valid, invalid with a reason that can be checked by
+//!   hand, or unknown with the reason why. No engine here guesses.
+//!
+//! Rules that every engine shares:
+//!
+//! * Intervals are closed: an operation precedes another only if it returned *strictly before* the other
+//!   was called. Equal times are concurrent.
+//! * An operation without a return has an unknown outcome: it may have happened at any time after its call,
+//!   or never, or may yet happen. An operation known to have failed is not part of the history at all.
+//! * Nothing here depends on the store that is judged. The semantics in [`etcd`] are written from etcd's
+//!   documentation, naively, so that an error in one is not repeated in the other.
+#![forbid(unsafe_code)]
+
+pub mod etcd;
+pub mod history;
+mod verdict;
+
+pub use history::{History, Operation, OperationId, Returned};
+pub use verdict::{Verdict, Violation};

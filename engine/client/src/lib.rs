@@ -1,1 +1,333 @@
-//! See ARCHITECTURE.md.
+//! A client for etcd's API that is honest about what it does not know.
+//!
+//! - Requests and responses are the messages of [`quorate_proto::etcdserverpb`]; this crate adds connections,
+//!   deadlines and the choice of a member.
+//! - Members are asked in turn. A member that cannot be dialled is skipped, because nothing was sent to it.
+//! - A *read* that failed on one member is tried on the others. A *write* is sent once. If no answer comes, the result
+//!   is [`Error::Unknown`]: the write may have happened, and only the caller can decide whether to repeat it.
+//! - Watches and keep-alives are plain streams; when one ends, the caller resumes it, from the revision it has seen.
+//!
+//! Not here yet: TLS, authentication, automatic resumption of watches.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod streams;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use quorate_proto::etcdserverpb as pb;
+use tonic::transport::{Channel, Endpoint};
+
+pub use error::Error;
+pub use quorate_proto as proto;
+pub use streams::{KeepAlive, Watch};
+
+/// The most bytes accepted in a response: a client asks for its ranges and can hold what it asked for.
+const RESPONSE_BYTES_MAX: usize = i32::MAX as usize;
+
+/// Time limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// For establishing a connection.
+    pub dial_timeout: Duration,
+    /// For a whole call, including attempts on other members.
+    pub request_timeout: Duration,
+}
+
+impl Default for Options {
+    /// What etcdctl uses.
+    fn default() -> Self {
+        Self { dial_timeout: Duration::from_secs(2), request_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// A handle to a cluster; cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    members: Vec<Member>,
+    options: Options,
+    /// Counts calls, to take the members in turn.
+    turn: AtomicUsize,
+}
+
+struct Member {
+    endpoint: Endpoint,
+    /// The connection, once there is one. Tonic dials again by itself when it breaks.
+    channel: tokio::sync::Mutex<Option<Channel>>,
+}
+
+/// What a repetition of the call would do.
+#[derive(Clone, Copy, PartialEq)]
+enum Repeat {
+    /// Nothing: it reads.
+    Harmless,
+    /// It might take effect twice.
+    Never,
+}
+
+/// Makes one unary call on whatever member answers.
+macro_rules! call {
+    ($client:expr, $repeat:expr, $service:ident::$Service:ident, $method:ident, $request:expr) => {{
+        let request = $request;
+        $client
+            .attempt($repeat, |channel| {
+                let request = request.clone();
+                async move {
+                    let mut service =
+                        pb::$service::$Service::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
+                    service.$method(request).await.map(tonic::Response::into_inner)
+                }
+            })
+            .await
+    }};
+}
+
+impl Client {
+    /// A client of the members at these endpoints, `host:port` or `http://host:port`. Connections are made when they
+    /// are needed.
+    ///
+    /// # Errors
+    /// An endpoint is malformed, or there is none.
+    pub fn new<E: AsRef<str>>(
+        endpoints: impl IntoIterator<Item = E>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let members = endpoints
+            .into_iter()
+            .map(|text| Member::new(text.as_ref(), options))
+            .collect::<Result<Vec<_>, Error>>()?;
+        if members.is_empty() {
+            return Err(Error::Unreachable { reason: "none was given".into() });
+        }
+        Ok(Self { shared: Arc::new(Shared { members, options, turn: AtomicUsize::new(0) }) })
+    }
+
+    /// Reads keys.
+    ///
+    /// # Errors
+    /// See [`Error`]; so for all calls.
+    pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
+        call!(self, Repeat::Harmless, kv_client::KvClient, range, request)
+    }
+
+    /// Writes a key.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Error> {
+        call!(self, Repeat::Never, kv_client::KvClient, put, request)
+    }
+
+    /// Deletes keys.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete_range(
+        &self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, Error> {
+        call!(self, Repeat::Never, kv_client::KvClient, delete_range, request)
+    }
+
+    /// Compares, then reads and writes, at one revision. It counts as a read if it can only read.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        let is_range =
+            |op: &pb::RequestOp| matches!(op.request, Some(pb::request_op::Request::RequestRange(_)));
+        let reads = request.success.iter().chain(&request.failure).all(is_range);
+        let repeat = if reads { Repeat::Harmless } else { Repeat::Never };
+        call!(self, repeat, kv_client::KvClient, txn, request)
+    }
+
+    /// Forgets superseded versions up to a revision.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Error> {
+        call!(self, Repeat::Never, kv_client::KvClient, compact, request)
+    }
+
+    /// Grants a lease.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn lease_grant(&self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Error> {
+        call!(self, Repeat::Never, lease_client::LeaseClient, lease_grant, request)
+    }
+
+    /// Ends a lease and deletes its keys.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn lease_revoke(
+        &self,
+        request: pb::LeaseRevokeRequest,
+    ) -> Result<pb::LeaseRevokeResponse, Error> {
+        call!(self, Repeat::Never, lease_client::LeaseClient, lease_revoke, request)
+    }
+
+    /// How long a lease lives, and its keys.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn lease_time_to_live(
+        &self,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Result<pb::LeaseTimeToLiveResponse, Error> {
+        call!(self, Repeat::Harmless, lease_client::LeaseClient, lease_time_to_live, request)
+    }
+
+    /// All leases.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn lease_leases(&self) -> Result<pb::LeaseLeasesResponse, Error> {
+        call!(self, Repeat::Harmless, lease_client::LeaseClient, lease_leases, pb::LeaseLeasesRequest {})
+    }
+
+    /// The members of the cluster.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn member_list(&self, linearizable: bool) -> Result<pb::MemberListResponse, Error> {
+        let request = pb::MemberListRequest { linearizable };
+        call!(self, Repeat::Harmless, cluster_client::ClusterClient, member_list, request)
+    }
+
+    /// How some member is; a client of one endpoint asks that member.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn status(&self) -> Result<pb::StatusResponse, Error> {
+        let request = pb::StatusRequest::default();
+        call!(self, Repeat::Harmless, maintenance_client::MaintenanceClient, status, request)
+    }
+
+    /// Opens a watch stream with its first watcher.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn watch(&self, request: pb::WatchCreateRequest) -> Result<Watch, Error> {
+        let (channel, _) = self.connected(self.first()).await?;
+        Watch::open(channel, request).await
+    }
+
+    /// Opens a stream that keeps leases alive.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn keep_alive(&self) -> Result<KeepAlive, Error> {
+        let (channel, _) = self.connected(self.first()).await?;
+        KeepAlive::open(channel).await
+    }
+
+    fn first(&self) -> usize {
+        self.shared.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes the call on one member after the other, as far as repeating it is harmless, within the time limit.
+    async fn attempt<T, F, Fut>(&self, repeat: Repeat, call: F) -> Result<T, Error>
+    where
+        F: Fn(Channel) -> Fut,
+        Fut: Future<Output = Result<T, tonic::Status>>,
+    {
+        let attempts = async {
+            let first = self.first();
+            let mut offset = 0;
+            loop {
+                let (channel, used) = self.connected(first + offset).await?;
+                offset += used + 1;
+                let error = match call(channel).await {
+                    Ok(response) => return Ok(response),
+                    Err(status) => Error::of(&status),
+                };
+                let refused = matches!(error, Error::Refused { .. });
+                if refused || repeat == Repeat::Never || offset >= self.shared.members.len() {
+                    return Err(error);
+                }
+            }
+        };
+        let late = || Error::Unknown { reason: "no answer within the time limit".into() };
+        tokio::time::timeout(self.shared.options.request_timeout, attempts)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    /// A connection to the member whose turn it is, or to the next that can be dialled; also, how many were skipped.
+    async fn connected(&self, first: usize) -> Result<(Channel, usize), Error> {
+        let members = &self.shared.members;
+        let mut reason = String::new();
+        for skipped in 0..members.len() {
+            match members[(first + skipped) % members.len()].connected().await {
+                Ok(channel) => return Ok((channel, skipped)),
+                Err(error) => reason = error,
+            }
+        }
+        Err(Error::Unreachable { reason })
+    }
+}
+
+impl Member {
+    fn new(text: &str, options: Options) -> Result<Self, Error> {
+        let invalid = |reason: String| Error::InvalidEndpoint { endpoint: text.to_owned(), reason };
+        let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        if !url.starts_with("http://") {
+            return Err(invalid("only http:// is spoken".into()));
+        }
+        let endpoint = Endpoint::from_shared(url).map_err(|error| invalid(error.to_string()))?;
+        if endpoint.uri().port().is_none() {
+            return Err(invalid("a port is missing".into()));
+        }
+        let endpoint = endpoint.connect_timeout(options.dial_timeout).tcp_nodelay(true);
+        Ok(Self { endpoint, channel: tokio::sync::Mutex::new(None) })
+    }
+
+    async fn connected(&self) -> Result<Channel, String> {
+        let mut slot = self.channel.lock().await;
+        if let Some(channel) = &*slot {
+            return Ok(channel.clone());
+        }
+        let channel = self.endpoint.connect().await.map_err(|error| {
+            let cause =
+                std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
+            format!("{}: {error}{cause}", self.endpoint.uri())
+        })?;
+        *slot = Some(channel.clone());
+        Ok(channel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_endpoints_are_told_apart_from_unreachable_ones() {
+        for wrong in ["", "host", "https://host:2379", "http://", "ho st:1", "unix://x"] {
+            let error = Client::new([wrong], Options::default()).err();
+            assert!(matches!(error, Some(Error::InvalidEndpoint { .. })), "{wrong}: {error:?}");
+        }
+        assert!(Client::new(["127.0.0.1:2379", "http://localhost:1/"], Options::default()).is_ok());
+        let none: [&str; 0] = [];
+        assert!(matches!(Client::new(none, Options::default()).err(), Some(Error::Unreachable { .. })));
+    }
+
+    #[test]
+    fn only_answers_that_say_so_mean_that_nothing_happened() {
+        let sorted = |code| Error::of(&tonic::Status::new(code, "text")).had_no_effect();
+        assert!(sorted(tonic::Code::FailedPrecondition));
+        assert!(sorted(tonic::Code::ResourceExhausted));
+        assert!(!sorted(tonic::Code::Unavailable));
+        assert!(!sorted(tonic::Code::Unknown));
+        assert!(!sorted(tonic::Code::DeadlineExceeded));
+    }
+}

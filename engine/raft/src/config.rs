@@ -2,15 +2,18 @@
 
 use core::time::Duration;
 
+use thiserror::Error;
+
 use crate::types::NodeId;
 
-/// Timeouts and sizes of one Raft.
+/// Timeouts and limits of one Raft.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This member.
     pub id: NodeId,
     /// A follower that hears nothing from a leader for a random time between this and twice this
-    /// starts an election.
+    /// starts an election. For as long as this after it heard from a leader it refuses to help
+    /// anybody else's election; a leader that has not heard from a quorum for as long steps down.
     pub election_timeout: Duration,
     /// How often a leader with nothing to say says so.
     pub heartbeat_interval: Duration,
@@ -18,6 +21,8 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// Most appends sent to one peer and not yet acknowledged.
     pub inflight_max: usize,
+    /// Most reads that may wait for their read index; more are dropped at once.
+    pub reads_max: usize,
     /// Whether a follower asks around before it starts an election (thesis §9.6).
     pub pre_vote: bool,
 }
@@ -32,7 +37,46 @@ impl Config {
             heartbeat_interval: Duration::from_millis(100),
             append_bytes_max: 1 << 20,
             inflight_max: 256,
+            reads_max: 1 << 16,
             pre_vote: true,
         }
     }
+
+    /// Whether a Raft can work with this. [`Raft::recover`](crate::Raft::recover) insists on it.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.id == NodeId(0) {
+            return Err(ConfigError::NoId);
+        }
+        if self.heartbeat_interval.is_zero() || self.election_timeout < 2 * self.heartbeat_interval {
+            return Err(ConfigError::Timeouts {
+                election_timeout: self.election_timeout,
+                heartbeat_interval: self.heartbeat_interval,
+            });
+        }
+        if self.append_bytes_max == 0 || self.inflight_max == 0 || self.reads_max == 0 {
+            return Err(ConfigError::ZeroLimit);
+        }
+        Ok(())
+    }
+}
+
+/// Why a [`Config`] makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// Zero is never a member.
+    #[error("a member's id must not be zero")]
+    NoId,
+    /// Followers would start elections between two heartbeats.
+    #[error(
+        "the election timeout ({election_timeout:?}) must be at least twice the heartbeat interval ({heartbeat_interval:?}), which must not be zero"
+    )]
+    Timeouts {
+        /// As given.
+        election_timeout: Duration,
+        /// As given.
+        heartbeat_interval: Duration,
+    },
+    /// With a limit of zero nothing would ever be sent or read.
+    #[error("the limits on appends and reads must not be zero")]
+    ZeroLimit,
 }

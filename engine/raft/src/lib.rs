@@ -5,13 +5,21 @@
 extern crate alloc;
 
 mod config;
+mod disk;
 mod entry;
 mod io;
+mod log;
+mod membership;
 mod message;
+mod progress;
+mod quorum;
 mod raft;
+mod reads;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 
-pub use config::Config;
+pub use config::{Config, ConfigError};
 pub use entry::{Command, Configuration, Entry, Payload};
 pub use io::{HardState, Input, Output, Saved, SnapshotMeta, Write};
 pub use message::{Body, Message};

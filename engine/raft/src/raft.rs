@@ -1,41 +1,151 @@
-//! The state machine itself.
+//! The state machine itself: what comes in, what goes out, and the rules about terms that hold in
+//! every role. What each role does with its inputs is in the files below this one.
 
 use alloc::collections::VecDeque;
-use core::fmt;
+use core::{fmt, mem};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::config::Config;
-use crate::entry::{Command, Configuration};
-use crate::io::{Input, Output, Saved};
-use crate::types::{Index, Instant, NodeId, Position, Term};
+use crate::disk::Disk;
+use crate::entry::{Command, Configuration, Entry};
+use crate::io::{HardState, Input, Output, Saved, SnapshotMeta};
+use crate::log::Log;
+use crate::membership::Memberships;
+use crate::message::{Body, Message};
+use crate::types::{Index, Instant, NodeId, Position, ReadId, Term, WriteId};
+
+mod candidate;
+mod follower;
+mod leader;
+
+use candidate::Campaign;
+use follower::Follower;
+use leader::Leader;
 
 /// One member's Raft.
 #[derive(Debug)]
 pub struct Raft<C> {
+    config: Config,
+    random: ChaCha8Rng,
+    /// The time of the latest input.
+    now: Instant,
+    /// The latest term this member has seen.
+    term: Term,
+    /// Whom it voted for in that term.
+    vote: Option<NodeId>,
+    state: State,
+    log: Log<C>,
+    memberships: Memberships,
+    disk: Disk<C>,
+    /// Made, and not yet polled.
     outputs: VecDeque<Output<C>>,
+    /// Whether there was an input since outputs were last gathered.
+    touched: bool,
+    /// A heartbeat was sent or received: time to save the commit index if nothing else was written.
+    idle: bool,
+    /// Term, role and leader as of the last `Output::RoleChanged`.
+    announced: (Term, Role, Option<NodeId>),
     status: Status,
 }
 
+/// The part a member plays, with what belongs to it.
+#[derive(Debug)]
+enum State {
+    Follower(Follower),
+    PreCandidate(Campaign),
+    Candidate(Campaign),
+    Leader(Leader),
+}
+
 impl<C: Command> Raft<C> {
-    /// A Raft as it was at its last durable write. Draws no randomness beyond `seed`.
+    /// A Raft as it was at its last durable write.
+    ///
+    /// Draws no randomness beyond `seed`, which must differ between members and between starts of one
+    /// member: it keeps members from starting elections at the same time, and answers to an earlier
+    /// incarnation of this member from being taken for answers to this one.
+    ///
+    /// # Panics
+    /// If `config` is not valid, or the entries of `saved` have a gap or decreasing terms: whoever
+    /// reads them from a disk checks that.
     pub fn recover(config: Config, seed: u64, now: Instant, saved: Saved<C>) -> Raft<C> {
-        let _ = (config, seed, now, saved);
-        todo!()
+        if let Err(error) = config.validate() {
+            panic!("the configuration of a Raft must be valid: {error}");
+        }
+        let Saved { hard_state, snapshot, entries } = saved;
+        let log = Log::recover(snapshot.position, entries, hard_state.commit);
+        let mut memberships = Memberships::new(snapshot.position.index, snapshot.configuration);
+        for entry in log.entries_from(log.start().index.next()) {
+            memberships.on_append(entry);
+        }
+        let mut raft = Raft {
+            state: State::Follower(Follower::new(None, now, now, log.commit(), 0)),
+            random: ChaCha8Rng::seed_from_u64(seed),
+            now,
+            term: hard_state.term,
+            vote: hard_state.vote,
+            log,
+            memberships,
+            disk: Disk::new(hard_state),
+            outputs: VecDeque::new(),
+            touched: true,
+            idle: false,
+            announced: (hard_state.term, Role::Follower, None),
+            status: Status::default(),
+            config,
+        };
+        // A snapshot may have arrived from a term of which nothing else was saved; no vote of that
+        // term can have left this member, because it would have been durable.
+        if raft.log.last().term > raft.term {
+            raft.adopt_term(raft.log.last().term);
+        }
+        // A member that is alone need not wait for anybody.
+        let alone = raft.log_configuration_is_only(raft.config.id);
+        let election_at = if alone { now } else { raft.random_election_at() };
+        raft.state = State::Follower(raft.new_follower(None, election_at));
+        raft.refresh_status();
+        raft
     }
 
     /// Takes note of something that happened.
     pub fn handle(&mut self, now: Instant, input: Input<C>) {
-        let _ = (now, input);
-        todo!()
+        self.now = self.now.max(now);
+        self.touched = true;
+        match input {
+            Input::Propose(command) => self.on_propose(command),
+            Input::Read(id) => self.on_read(id),
+            Input::Message { from, message } => self.on_message(from, message),
+            Input::Persisted(write) => self.on_persisted(write),
+            Input::SnapshotTaken { meta, keep_after } => self.on_snapshot_taken(&meta, keep_after),
+            Input::SnapshotReceived { from, term, meta } => self.on_snapshot_received(from, term, meta),
+            Input::SnapshotFailed { to } => self.on_snapshot_failed(to),
+            Input::Wake => self.on_wake(),
+        }
+        self.refresh_status();
     }
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<Output<C>> {
+        if self.outputs.is_empty() && mem::take(&mut self.touched) {
+            self.gather();
+        }
         self.outputs.pop_front()
     }
 
     /// When to call `handle(now, Input::Wake)` at the latest, and why.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        todo!()
+        match &self.state {
+            State::Follower(follower) => {
+                let election = self.is_voter().then_some((follower.election_at, "election"));
+                let read = follower.questions.retry_at().map(|at| (at, "read index"));
+                election.into_iter().chain(read).min()
+            }
+            State::PreCandidate(campaign) | State::Candidate(campaign) => {
+                Some((campaign.election_at, "election"))
+            }
+            State::Leader(leader) => leader.heartbeat_at().map(|at| (at, "heartbeat")),
+        }
     }
 
     /// Where this member stands.
@@ -45,12 +155,240 @@ impl<C: Command> Raft<C> {
 
     /// The configuration in force: the latest one in the log.
     pub fn configuration(&self) -> &Configuration {
-        todo!()
+        self.memberships.latest()
+    }
+
+    /// Makes the outputs of a turn from what its inputs have left behind.
+    ///
+    /// Messages come before the write, so that the network is busy while the disk is.
+    fn gather(&mut self) {
+        let announced = (self.term, self.state.role(), self.state.leader(self.config.id));
+        if announced != self.announced {
+            self.announced = announced;
+            self.outputs.push_back(Output::RoleChanged);
+        }
+        match self.state {
+            State::Leader(_) => self.lead(),
+            State::Follower(_) => self.follow(),
+            State::PreCandidate(_) | State::Candidate(_) => {}
+        }
+        let hard_state = HardState { term: self.term, vote: self.vote, commit: self.log.commit() };
+        let idle = mem::take(&mut self.idle);
+        self.outputs.extend(self.disk.make_write(hard_state, &mut self.log, idle).map(Output::Persist));
+        let committed = self.log.take_committed();
+        if !committed.is_empty() {
+            self.outputs.push_back(Output::Committed(committed));
+        }
+        self.answer_reads();
+        self.refresh_status();
+    }
+
+    fn on_message(&mut self, from: NodeId, message: Message<C>) {
+        if from == self.config.id || !message.is_sound() {
+            return;
+        }
+        let Message { term, body } = message;
+        match body {
+            // Asking does not change anybody's term.
+            Body::PreVote { campaign, last } => return self.on_pre_vote(from, term, campaign, last),
+            // Nor does a candidate's, as long as there is a leader: the candidate may have been cut off
+            // while the rest of the cluster works (thesis §4.2.3).
+            Body::Vote { .. } if self.hears_from_leadership() => return,
+            _ => {}
+        }
+        if term > self.term {
+            self.adopt_term(term);
+            let election_at = self.election_at_kept();
+            self.become_follower(None, election_at);
+        }
+        match body {
+            // Tied to its campaign instead of a term: those who grant may be in an older term.
+            Body::PreVoteReply { campaign, granted } => self.on_pre_vote_reply(from, campaign, granted),
+            body if term < self.term => self.on_outdated(from, &body),
+            Body::Vote { last } => self.on_vote(from, last),
+            Body::VoteReply { granted } => self.on_vote_reply(from, granted),
+            Body::Append { previous, entries, commit, round } => {
+                self.on_append(from, previous, entries, commit, round);
+            }
+            Body::Heartbeat { commit, round } => self.on_heartbeat(from, commit, round),
+            Body::AppendAck { matched, round } => self.on_append_ack(from, matched, round),
+            Body::AppendReject { rejected, hint, round } => {
+                self.on_append_reject(from, rejected, hint, round);
+            }
+            Body::HeartbeatAck { matched, round } => self.on_heartbeat_ack(from, matched, round),
+            Body::ReadIndex { request } => self.on_read_index(from, request),
+            Body::ReadIndexReply { request, index } => self.on_read_index_reply(from, request, index),
+            // All it had to say was its term.
+            Body::Outdated | Body::PreVote { .. } => {}
+        }
+    }
+
+    /// A message of an older term: its sender must learn of the newer one if it leads or wants to.
+    fn on_outdated(&mut self, from: NodeId, body: &Body<C>) {
+        match body {
+            Body::Append { .. } | Body::Heartbeat { .. } => self.send(from, Body::Outdated),
+            Body::Vote { .. } => self.send(from, Body::VoteReply { granted: false }),
+            _ => {}
+        }
+    }
+
+    fn on_persisted(&mut self, write: WriteId) {
+        self.disk.on_persisted(write, &mut self.outputs);
+        let before = self.log.persisted();
+        self.log.on_persisted(write);
+        match &mut self.state {
+            State::Follower(follower) => follower.disk_moved |= self.log.persisted() > before,
+            State::Candidate(_) => self.count_own_vote(),
+            // A leader's commit index is computed when outputs are gathered.
+            State::PreCandidate(_) | State::Leader(_) => {}
+        }
+    }
+
+    fn on_snapshot_taken(&mut self, meta: &SnapshotMeta, keep_after: Index) {
+        assert!(keep_after <= meta.position.index, "entries after a snapshot are still needed");
+        self.log.on_snapshot(meta.position.index);
+        self.log.compact(keep_after);
+        self.memberships.on_compact(self.log.start().index);
+    }
+
+    fn on_wake(&mut self) {
+        match &self.state {
+            State::Follower(Follower { election_at, .. })
+            | State::PreCandidate(Campaign { election_at, .. })
+            | State::Candidate(Campaign { election_at, .. }) => {
+                if self.now >= *election_at && self.is_voter() {
+                    self.start_election();
+                }
+            }
+            State::Leader(_) => self.on_leader_wake(),
+        }
+    }
+
+    fn on_read(&mut self, id: ReadId) {
+        let joined = match &mut self.state {
+            State::Leader(leader) => leader.join_read(id, self.config.reads_max),
+            State::Follower(follower) => follower.join_read(id, self.config.reads_max),
+            State::PreCandidate(_) | State::Candidate(_) => false,
+        };
+        if !joined {
+            self.outputs.push_back(Output::ReadDropped { id });
+        }
+    }
+
+    /// Takes on a newer term, in which this member has not voted.
+    fn adopt_term(&mut self, term: Term) {
+        assert!(term > self.term, "terms only grow");
+        self.term = term;
+        self.vote = None;
+        self.disk.on_term();
+    }
+
+    /// Votes, once per term.
+    fn vote_for(&mut self, candidate: NodeId) {
+        assert!(self.vote.is_none(), "a member votes once per term");
+        self.vote = Some(candidate);
+        self.disk.on_vote();
+    }
+
+    /// Changes the part this member plays. What the old one had promised to its owner is dropped.
+    fn become_state(&mut self, state: State) {
+        let old = mem::replace(&mut self.state, state);
+        match old {
+            State::Follower(follower) => {
+                let dropped = follower.questions.into_ids().map(|id| Output::ReadDropped { id });
+                self.outputs.extend(dropped);
+            }
+            State::Leader(leader) => {
+                self.outputs.extend(leader.into_reads().map(|id| Output::ReadDropped { id }));
+            }
+            State::PreCandidate(_) | State::Candidate(_) => {}
+        }
+    }
+
+    /// Adds an entry to the log; the next write carries it.
+    fn append(&mut self, entry: Entry<C>) {
+        self.memberships.on_append(&entry);
+        self.log.append(entry, self.disk.next());
+    }
+
+    /// Sends a message of the current term.
+    fn send(&mut self, to: NodeId, body: Body<C>) {
+        self.disk.send(to, Message { term: self.term, body }, &mut self.outputs);
+    }
+
+    /// Whether this member has recently heard from the leader, or as a leader from its quorum. Then it
+    /// helps nobody to become leader: the leadership works, as far as it can tell.
+    fn hears_from_leadership(&self) -> bool {
+        let contact = match &self.state {
+            State::Follower(follower) if follower.leader.is_some() => follower.contact,
+            State::Leader(leader) => leader.quorum_contact(self.configuration(), self.config.id, self.now),
+            _ => return false,
+        };
+        self.now.since(contact) < self.config.election_timeout
+    }
+
+    /// When the next election is due if this member hears nothing: at random, so that one member is
+    /// likely to start, and win, before others do (Raft §5.2).
+    fn random_election_at(&mut self) -> Instant {
+        let timeout = self.config.election_timeout;
+        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.now + timeout + core::time::Duration::from_nanos(self.random.next_u64() % nanos)
+    }
+
+    /// The election that was already due, so that candidates who lose do not keep others from trying.
+    fn election_at_kept(&mut self) -> Instant {
+        match &self.state {
+            State::Follower(follower) => follower.election_at,
+            State::PreCandidate(campaign) | State::Candidate(campaign) => campaign.election_at,
+            State::Leader(_) => self.random_election_at(),
+        }
+    }
+
+    fn is_voter(&self) -> bool {
+        self.configuration().is_voter(self.config.id)
+    }
+
+    /// Whether this member is the only voter.
+    fn log_configuration_is_only(&self, id: NodeId) -> bool {
+        self.configuration().agrees(|voter| voter == id)
+            && self.configuration().voters.len() + self.configuration().outgoing.len() == 1
+    }
+
+    fn refresh_status(&mut self) {
+        self.status = Status {
+            id: self.config.id,
+            term: self.term,
+            role: self.state.role(),
+            leader: self.state.leader(self.config.id),
+            last: self.log.last(),
+            persisted: self.log.persisted(),
+            commit: self.log.commit(),
+        };
+    }
+}
+
+impl State {
+    fn role(&self) -> Role {
+        match self {
+            State::Follower(_) => Role::Follower,
+            State::PreCandidate(_) => Role::PreCandidate,
+            State::Candidate(_) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// The leader of the current term, as far as member `id` knows.
+    fn leader(&self, id: NodeId) -> Option<NodeId> {
+        match self {
+            State::Follower(follower) => follower.leader,
+            State::PreCandidate(_) | State::Candidate(_) => None,
+            State::Leader(_) => Some(id),
+        }
     }
 }
 
 /// The part a member plays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Follows a leader, or waits for one.
     #[default]

@@ -283,3 +283,57 @@ fn compare_and_swap(key: &[u8], revision: i64, value: &[u8], out: &mut Vec<u8>) 
         wire::write_message(tag::OP_RANGE, op, |message| range(key, &[], false, message));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::etcdserverpb as pb;
+    use quorate_proto::prost::Message;
+
+    use super::*;
+
+    /// The encodings by hand agree with the generated types.
+    #[test]
+    fn messages_are_what_etcd_expects() {
+        let mut bytes = Vec::new();
+        put(b"key", b"value", &mut bytes);
+        let expected = pb::PutRequest { key: "key".into(), value: "value".into(), ..Default::default() };
+        assert_eq!(pb::PutRequest::decode(bytes.as_slice()), Ok(expected.clone()));
+
+        bytes.clear();
+        range(b"a", b"b", true, &mut bytes);
+        let range = pb::RangeRequest {
+            key: "a".into(),
+            range_end: "b".into(),
+            serializable: true,
+            ..Default::default()
+        };
+        assert_eq!(pb::RangeRequest::decode(bytes.as_slice()), Ok(range));
+
+        bytes.clear();
+        compare_and_swap(b"key", 5, b"value", &mut bytes);
+        let compare = pb::Compare {
+            target: pb::compare::CompareTarget::Mod.into(),
+            key: "key".into(),
+            target_union: Some(pb::compare::TargetUnion::ModRevision(5)),
+            ..Default::default()
+        };
+        let op = |request| pb::RequestOp { request: Some(request) };
+        let get = pb::RangeRequest { key: "key".into(), ..Default::default() };
+        let txn = pb::TxnRequest {
+            compare: vec![compare],
+            success: vec![op(pb::request_op::Request::RequestPut(expected))],
+            failure: vec![op(pb::request_op::Request::RequestRange(get))],
+        };
+        assert_eq!(pb::TxnRequest::decode(bytes.as_slice()), Ok(txn));
+    }
+
+    #[test]
+    fn keys_have_one_length_and_keep_their_order() {
+        let space = KeySpace { first: 1, stride: 3, count: 4, prefix: b"b/".to_vec(), size: 5 };
+        let mut key = Vec::new();
+        space.write(7, &mut key);
+        assert_eq!(key, b"b/007");
+        space.write(120, &mut key);
+        assert_eq!(key, b"b/120");
+    }
+}

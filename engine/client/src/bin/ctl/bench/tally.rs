@@ -134,3 +134,54 @@ pub enum Watched {
     Created,
     Events,
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::etcdserverpb as pb;
+    use quorate_proto::mvccpb;
+    use quorate_proto::prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_matters_of_responses() {
+        let header = Some(pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: 9, raft_term: 3 });
+        let txn = Call { kind: Kind::Txn, key: 0 };
+        let response = pb::TxnResponse { header, succeeded: true, responses: vec![] };
+        assert_eq!(meaning(txn, &response.encode_to_vec(), true), Meaning::Revision(9));
+
+        let kv = mvccpb::KeyValue { key: "k".into(), mod_revision: 4, ..Default::default() };
+        let range = pb::RangeResponse { kvs: vec![kv], count: 1, ..Default::default() };
+        let get = Call { kind: Kind::Get, key: 0 };
+        assert_eq!(meaning(get, &range.encode_to_vec(), false), Meaning::Done);
+        assert_eq!(meaning(get, &pb::RangeResponse::default().encode_to_vec(), false), Meaning::Missing);
+
+        let op = pb::ResponseOp { response: Some(pb::response_op::Response::ResponseRange(range)) };
+        let response = pb::TxnResponse { header, succeeded: false, responses: vec![op] };
+        assert_eq!(meaning(txn, &response.encode_to_vec(), true), Meaning::Conflict(4));
+    }
+
+    #[test]
+    fn reads_events_and_the_end_of_watchers() {
+        let stamped = |stamp: u64| mvccpb::Event {
+            kv: Some(mvccpb::KeyValue { value: stamp.to_be_bytes().to_vec().into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let response = pb::WatchResponse { events: vec![stamped(5), stamped(6)], ..Default::default() };
+        let mut stamps = Vec::new();
+        assert_eq!(
+            read_watch_response(&response.encode_to_vec(), |stamp| stamps.push(stamp)),
+            Ok(Watched::Events)
+        );
+        assert_eq!(stamps, [5, 6]);
+        let created = pb::WatchResponse { created: true, ..Default::default() };
+        assert_eq!(read_watch_response(&created.encode_to_vec(), |_| {}), Ok(Watched::Created));
+        let refused = pb::WatchResponse {
+            created: true,
+            canceled: true,
+            cancel_reason: "no".into(),
+            ..Default::default()
+        };
+        assert!(read_watch_response(&refused.encode_to_vec(), |_| {}).is_err());
+    }
+}

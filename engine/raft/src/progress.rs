@@ -1,0 +1,186 @@
+//! What a leader knows of one peer's log, and what to send it next.
+//!
+//! - *Probe*: it is not known where the logs agree, or whether the peer is there at all. One append at
+//!   a time; the next only after an answer, or after a heartbeat's answer (the append may be lost).
+//! - *Replicate*: the logs agree up to `matched`, and appends are sent one after the other without
+//!   waiting, until the inflight window is full.
+//! - *Snapshot*: the peer needs what the log no longer holds. Nothing is sent but heartbeats, until the
+//!   peer acknowledges something that the log can continue.
+//!
+//! `matched` never goes down and `matched < next`. Nothing is buffered: entries come from the log.
+
+use alloc::collections::VecDeque;
+
+use crate::config::Config;
+use crate::entry::Command;
+use crate::log::Log;
+use crate::message::Body;
+use crate::types::{Index, Instant, Position};
+
+/// What a leader knows of one peer.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// The peer's log equals ours up to here, durably.
+    pub(crate) matched: Index,
+    /// The first entry that was not sent yet (in `Probe`: whose predecessor is to be found).
+    next: Index,
+    flow: Flow,
+    /// The commit index last sent with an append.
+    commit_sent: Index,
+    /// The newest read round last sent.
+    pub(crate) round_sent: u64,
+    /// The newest read round that the peer confirmed.
+    pub(crate) round: u64,
+    /// When the peer was last heard of as a follower of this term.
+    pub(crate) contact: Instant,
+}
+
+/// How entries flow to a peer.
+#[derive(Debug)]
+enum Flow {
+    Probe {
+        /// An append is on its way; wait for an answer.
+        sent: bool,
+    },
+    Replicate {
+        /// The last index of each append with entries that is not acknowledged.
+        inflight: VecDeque<Index>,
+        /// A heartbeat's answer suggests that an append was lost: send an empty one, which a follower
+        /// that misses something refuses.
+        verify: bool,
+    },
+    Snapshot,
+}
+
+/// What a peer needs.
+pub(crate) enum Need<C> {
+    /// Send this append.
+    Append(Body<C>),
+    /// The log no longer holds what the peer needs.
+    Snapshot,
+}
+
+impl Progress {
+    /// A peer of which a new leader knows nothing: probably it has the same log.
+    pub(crate) fn new(last: Index, now: Instant) -> Progress {
+        Progress {
+            matched: Index(0),
+            next: last.next(),
+            flow: Flow::Probe { sent: false },
+            commit_sent: Index(0),
+            round_sent: 0,
+            round: 0,
+            contact: now,
+        }
+    }
+
+    /// What to do for the peer now, until `None`.
+    pub(crate) fn next_need<C: Command>(
+        &mut self,
+        log: &Log<C>,
+        config: &Config,
+        round: u64,
+    ) -> Option<Need<C>> {
+        let (due, has_room) = match &self.flow {
+            Flow::Probe { sent } => (!sent, true),
+            Flow::Replicate { inflight, verify } => {
+                let has_room = inflight.len() < config.inflight_max;
+                let has_entries = has_room && self.next <= log.last().index;
+                (has_entries || *verify || self.commit_sent < log.commit(), has_room)
+            }
+            Flow::Snapshot => (false, false),
+        };
+        if !due {
+            return None;
+        }
+        let index = self.next.prev();
+        let Some(term) = log.term_at(index) else {
+            self.flow = Flow::Snapshot;
+            return Some(Need::Snapshot);
+        };
+        let entries =
+            if has_room { log.slice(self.next, config.append_bytes_max) } else { Default::default() };
+        match &mut self.flow {
+            Flow::Probe { sent } => *sent = true,
+            Flow::Replicate { inflight, verify } => {
+                *verify = false;
+                if let Some(entry) = entries.last() {
+                    inflight.push_back(entry.index);
+                    self.next = entry.index.next();
+                }
+            }
+            Flow::Snapshot => unreachable!("a peer that needs a snapshot is never due"),
+        }
+        let commit = log.commit();
+        self.commit_sent = commit;
+        self.round_sent = round;
+        Some(Need::Append(Body::Append { previous: Position { term, index }, entries, commit, round }))
+    }
+
+    /// The peer's log equals ours up to `matched`, durably.
+    pub(crate) fn on_ack<C: Command>(&mut self, matched: Index, log: &Log<C>) {
+        let news = matched > self.matched;
+        self.matched = self.matched.max(matched);
+        match &mut self.flow {
+            Flow::Replicate { inflight, .. } => {
+                while inflight.front().is_some_and(|&last| last <= self.matched) {
+                    inflight.pop_front();
+                }
+                self.next = self.next.max(self.matched.next());
+            }
+            // An old acknowledgement, from before the probe, does not answer the probe.
+            Flow::Probe { .. } if matched.next() >= self.next => self.replicate(),
+            // Nor does one from before the snapshot say that the snapshot has arrived.
+            Flow::Snapshot if news && self.matched >= log.start().index => self.replicate(),
+            // It has arrived, but while it travelled the log's start has moved on.
+            Flow::Snapshot if news => {
+                self.next = self.matched.next();
+                self.flow = Flow::Probe { sent: false };
+            }
+            Flow::Probe { .. } | Flow::Snapshot => {}
+        }
+    }
+
+    /// The answer to a heartbeat: the peer is there, and claims this much of our log.
+    pub(crate) fn on_heartbeat_ack<C: Command>(&mut self, matched: Index, log: &Log<C>) {
+        self.on_ack(matched, log);
+        match &mut self.flow {
+            Flow::Probe { sent } => *sent = false,
+            // Perhaps it is only slow; perhaps an append was lost; perhaps it has restarted.
+            Flow::Replicate { verify, .. } => *verify = matched.next() < self.next,
+            Flow::Snapshot => {}
+        }
+    }
+
+    /// The peer's log does not contain our entry at `rejected`, and nothing of ours after `hint`.
+    pub(crate) fn on_reject<C: Command>(&mut self, rejected: Index, hint: Position, log: &Log<C>) {
+        let stale = match self.flow {
+            // Each append makes the logs agree further, so a refusal below that is from before.
+            Flow::Replicate { .. } => rejected <= self.matched,
+            Flow::Probe { .. } => rejected.next() != self.next,
+            Flow::Snapshot => true,
+        };
+        if stale {
+            return;
+        }
+        // Below the log's start nothing is known of our terms. The peer's hint decides: it may hold
+        // everything up to the start even if what it has before was forgotten here.
+        let common = log.common_at_most(hint).index.min(hint.index);
+        self.next = common.max(self.matched).next().min(rejected);
+        self.next = self.next.max(self.matched.next());
+        self.flow = Flow::Probe { sent: false };
+    }
+
+    /// The stream of a snapshot ended without success: wait for a sign of life, then begin again.
+    pub(crate) fn on_snapshot_failed(&mut self) {
+        if matches!(self.flow, Flow::Snapshot) {
+            self.flow = Flow::Probe { sent: true };
+        }
+    }
+
+    /// The logs agree up to `matched`: send what follows.
+    fn replicate(&mut self) {
+        self.next = self.matched.next();
+        self.flow = Flow::Replicate { inflight: VecDeque::new(), verify: false };
+    }
+}

@@ -1,0 +1,217 @@
+//! A leader: replicates its log, commits what a quorum holds, and confirms reads.
+
+use alloc::collections::BTreeMap;
+use core::mem;
+
+use super::{Raft, State};
+use crate::entry::{Command, Configuration, Entry, Payload};
+use crate::io::Output;
+use crate::message::{Body, Message};
+use crate::progress::{Need, Progress};
+use crate::reads::{Reader, Reads};
+use crate::types::{Index, Instant, NodeId, Position, ReadId};
+
+/// What belongs to a leader.
+#[derive(Debug)]
+pub(super) struct Leader {
+    /// Everybody else who receives the log.
+    peers: BTreeMap<NodeId, Progress>,
+    /// The no-op that began this leadership.
+    first: Index,
+    /// When to send the next heartbeats.
+    heartbeat_at: Instant,
+    /// It is time for them.
+    heartbeat_due: bool,
+    reads: Reads,
+}
+
+impl Leader {
+    /// When there is something to do even if nothing happens. A leader without peers sleeps.
+    pub(super) fn heartbeat_at(&self) -> Option<Instant> {
+        (!self.peers.is_empty()).then_some(self.heartbeat_at)
+    }
+
+    /// The latest time by which a quorum had been heard of.
+    pub(super) fn quorum_contact(&self, configuration: &Configuration, own: NodeId, now: Instant) -> Instant {
+        let contact =
+            |id| if id == own { now.0 } else { self.peers.get(&id).map_or(0, |peer| peer.contact.0) };
+        Instant(configuration.agreed(contact))
+    }
+
+    /// Takes a read, if there is room to wait.
+    pub(super) fn join_read(&mut self, id: ReadId, reads_max: usize) -> bool {
+        let room = self.reads.len() < reads_max;
+        if room {
+            self.reads.join(Reader::Local(id));
+        }
+        room
+    }
+
+    /// The owner's reads that wait.
+    pub(super) fn into_reads(self) -> impl Iterator<Item = ReadId> {
+        self.reads.into_local()
+    }
+}
+
+impl<C: Command> Raft<C> {
+    pub(super) fn become_leader(&mut self) {
+        assert!(self.term.0 > 0, "nobody leads before the first election");
+        assert!(self.vote == Some(self.config.id), "a leader voted for itself");
+        assert!(self.disk.vote_is_durable(), "a leader's own vote is durable");
+        let last = self.log.last().index;
+        let own = self.config.id;
+        let others = self.configuration().members().filter(|&id| id != own);
+        let peers = others.map(|id| (id, Progress::new(last, self.now))).collect();
+        self.become_state(State::Leader(Leader {
+            peers,
+            first: last.next(),
+            heartbeat_at: self.now + self.config.heartbeat_interval,
+            heartbeat_due: false,
+            reads: Reads::default(),
+        }));
+        // An entry of its own term, by which to commit what predecessors left (Raft §8, §5.4.2).
+        self.append(Entry { term: self.term, index: last.next(), payload: Payload::Noop });
+    }
+
+    /// Appends, and nothing else: everything proposed in a turn leaves together at its end.
+    pub(super) fn on_propose(&mut self, command: C) {
+        if !matches!(self.state, State::Leader(_)) {
+            return self.outputs.push_back(Output::Refused(command));
+        }
+        let index = self.log.last().index.next();
+        self.append(Entry { term: self.term, index, payload: Payload::Command(command) });
+    }
+
+    /// Heartbeats; and a leader that has lost its quorum steps down, so that its clients look for
+    /// another, and its own vote is free for one.
+    pub(super) fn on_leader_wake(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if self.now < leader.heartbeat_at {
+            return;
+        }
+        leader.heartbeat_at = self.now + self.config.heartbeat_interval;
+        leader.heartbeat_due = true;
+        self.idle = true;
+        if !self.hears_from_leadership() {
+            let election_at = self.random_election_at();
+            self.become_follower(None, election_at);
+        }
+    }
+
+    pub(super) fn on_append_ack(&mut self, from: NodeId, matched: Index, round: u64) {
+        let Some((peer, log)) = self.hear_peer(from, round, matched) else { return };
+        peer.on_ack(matched, log);
+    }
+
+    pub(super) fn on_heartbeat_ack(&mut self, from: NodeId, matched: Index, round: u64) {
+        let Some((peer, log)) = self.hear_peer(from, round, matched) else { return };
+        peer.on_heartbeat_ack(matched, log);
+    }
+
+    pub(super) fn on_append_reject(&mut self, from: NodeId, rejected: Index, hint: Position, round: u64) {
+        let Some((peer, log)) = self.hear_peer(from, round, Index(0)) else { return };
+        peer.on_reject(rejected, hint, log);
+    }
+
+    /// Takes note of a sign of life from a follower of this term, and of the read round it confirms.
+    fn hear_peer(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        matched: Index,
+    ) -> Option<(&mut Progress, &crate::log::Log<C>)> {
+        let State::Leader(leader) = &mut self.state else { return None };
+        // A follower cannot hold, or have heard, what we never said.
+        if matched > self.log.last().index || round > leader.reads.newest() {
+            return None;
+        }
+        let peer = leader.peers.get_mut(&from)?;
+        peer.contact = self.now;
+        peer.round = peer.round.max(round);
+        Some((peer, &self.log))
+    }
+
+    /// A follower asks for a read index.
+    pub(super) fn on_read_index(&mut self, from: NodeId, request: u64) {
+        let State::Leader(leader) = &mut self.state else { return };
+        // If there is no room, the follower asks again.
+        if leader.peers.contains_key(&from) && leader.reads.len() < self.config.reads_max {
+            leader.reads.join(Reader::Peer(from, request));
+        }
+    }
+
+    pub(super) fn on_snapshot_failed(&mut self, to: NodeId) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if let Some(peer) = leader.peers.get_mut(&to) {
+            peer.on_snapshot_failed();
+        }
+    }
+
+    /// What a leader does at the end of a turn.
+    pub(super) fn lead(&mut self) {
+        self.advance_commit();
+        let State::Leader(leader) = &mut self.state else { return };
+        // What predecessors committed is known only once an entry of this term is committed.
+        if self.log.commit() >= leader.first {
+            leader.reads.start_round(self.log.commit());
+        }
+        self.replicate();
+    }
+
+    /// Raft figure 2: an index is committed if a quorum holds it durably *and* its entry is of the
+    /// current term (§5.4.2, figure 8). Our own disk counts like any other.
+    fn advance_commit(&mut self) {
+        let State::Leader(leader) = &self.state else { return };
+        let matched = |id| {
+            let peer = leader.peers.get(&id).map_or(Index(0), |peer| peer.matched);
+            if id == self.config.id { self.log.persisted().0 } else { peer.0 }
+        };
+        let agreed = Index(self.configuration().agreed(matched));
+        if agreed > self.log.commit() && self.log.term_at(agreed) == Some(self.term) {
+            self.log.commit_to(agreed);
+        }
+    }
+
+    /// Tells every peer what it needs: entries, commits, read rounds, a sign of life.
+    fn replicate(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let configuration = self.memberships.latest();
+        let round = leader.reads.newest();
+        let heartbeat_due = mem::take(&mut leader.heartbeat_due);
+        for (&to, peer) in &mut leader.peers {
+            while let Some(need) = peer.next_need(&self.log, &self.config, round) {
+                self.outputs.push_back(match need {
+                    Need::Append(body) => Output::Send { to, message: Message { term: self.term, body } },
+                    Need::Snapshot => Output::SnapshotNeeded { to },
+                });
+            }
+            // A learner's confirmation is worth nothing.
+            let round_due = peer.round_sent < round && configuration.is_voter(to);
+            if heartbeat_due || round_due {
+                peer.round_sent = round;
+                let body = Body::Heartbeat { commit: self.log.commit().min(peer.matched), round };
+                self.outputs.push_back(Output::Send { to, message: Message { term: self.term, body } });
+            }
+        }
+    }
+
+    /// Answers the reads whose round a quorum has confirmed.
+    pub(super) fn answer_reads(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let own = self.config.id;
+        let round =
+            |id| if id == own { u64::MAX } else { leader.peers.get(&id).map_or(0, |peer| peer.round) };
+        let confirmed = self.memberships.latest().agreed(round);
+        while let Some((index, readers)) = leader.reads.next_confirmed(confirmed) {
+            for reader in readers {
+                self.outputs.push_back(match reader {
+                    Reader::Local(id) => Output::ReadReady { id, index },
+                    Reader::Peer(to, request) => Output::Send {
+                        to,
+                        message: Message { term: self.term, body: Body::ReadIndexReply { request, index } },
+                    },
+                });
+            }
+        }
+    }
+}

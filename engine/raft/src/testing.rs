@@ -1,0 +1,417 @@
+//! A cluster of Rafts without threads, sockets, files or clocks: every delivery, every completion of
+//! a write and every passing of time is a method call. For scripts, property tests and fuzzing.
+//!
+//! Each member has its own clock, which moves only when told to, and a disk on which a write is durable
+//! only after [`Cluster::persist`]. Messages wait in [`Cluster::network`], in the order they were sent.
+//! After each step the [`Invariants`] are checked; a violation panics.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::{
+    Command, Config, Configuration, Entry, HardState, Index, Input, Instant, Message, NodeId, Output,
+    Payload, Position, Raft, ReadId, Role, Saved, SnapshotMeta, Term, Write,
+};
+
+mod invariants;
+
+pub use invariants::Invariants;
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub struct Envelope<C> {
+    /// Who sent it.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// What it says.
+    pub message: Message<C>,
+}
+
+/// A snapshot on its way: its content is everything up to its position.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// The leader that sends it.
+    pub from: NodeId,
+    /// Who needs it.
+    pub to: NodeId,
+    /// The leader's term when it began to send.
+    pub term: Term,
+    /// What it covers.
+    pub meta: SnapshotMeta,
+}
+
+/// What is on a member's disk.
+#[derive(Clone, Debug)]
+pub struct Stored<C> {
+    /// Term, vote, commit index.
+    pub hard_state: HardState,
+    /// The newest snapshot.
+    pub snapshot: SnapshotMeta,
+    /// The log, with whatever is left of it from before the snapshot.
+    pub entries: Vec<Entry<C>>,
+}
+
+/// One member of the cluster.
+#[derive(Debug)]
+pub struct Member<C> {
+    /// Its Raft, unless it has crashed.
+    pub raft: Option<Raft<C>>,
+    /// Its clock.
+    pub now: Instant,
+    /// What survives a crash.
+    pub disk: Stored<C>,
+    /// What the disk will hold when all writes are done: the log as the Raft has it.
+    pub memory: Stored<C>,
+    /// Writes that are not durable yet, oldest first.
+    pub writes: VecDeque<Write<C>>,
+    /// The last entry that its state machine has applied.
+    pub applied: Position,
+    /// The configuration as of that entry.
+    applied_configuration: Configuration,
+    config: Config,
+    /// How many times it has started.
+    starts: u64,
+}
+
+/// A cluster.
+#[derive(Debug)]
+pub struct Cluster<C> {
+    /// Its members.
+    pub members: BTreeMap<NodeId, Member<C>>,
+    /// Messages on their way, oldest first.
+    pub network: Vec<Envelope<C>>,
+    /// Snapshots on their way, oldest first.
+    pub transfers: Vec<Transfer>,
+    /// What must hold, and what was seen so far.
+    pub invariants: Invariants<C>,
+    /// What happened since this was last taken, one line each; nothing unless it is `Some`.
+    pub trace: Option<Vec<String>>,
+    /// Distinguishes this cluster's random choices from those of others.
+    pub seed: u64,
+    next_read: u64,
+}
+
+impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
+    /// A cluster of new members, all started.
+    pub fn new(seed: u64, configuration: &Configuration, configure: impl Fn(&mut Config)) -> Cluster<C> {
+        let mut cluster = Cluster {
+            members: BTreeMap::new(),
+            network: Vec::new(),
+            transfers: Vec::new(),
+            invariants: Invariants::new(configuration.clone()),
+            trace: None,
+            seed,
+            next_read: 1,
+        };
+        let snapshot = SnapshotMeta { position: Position::default(), configuration: configuration.clone() };
+        let disk = Stored { hard_state: HardState::default(), snapshot, entries: Vec::new() };
+        for id in configuration.members() {
+            let mut config = Config::new(id);
+            configure(&mut config);
+            let member = Member {
+                raft: None,
+                now: Instant(0),
+                disk: disk.clone(),
+                memory: disk.clone(),
+                writes: VecDeque::new(),
+                applied: Position::default(),
+                applied_configuration: configuration.clone(),
+                config,
+                starts: 0,
+            };
+            cluster.members.insert(id, member);
+            cluster.restart(id);
+        }
+        cluster
+    }
+
+    /// Makes a member crash. Of its unfinished writes, the first `survive` happen to be durable, and of
+    /// the next one the first `torn` entries.
+    pub fn crash(&mut self, id: NodeId, survive: usize, torn: usize) {
+        let member = self.member(id);
+        for _ in 0..survive.min(member.writes.len()) {
+            let write = member.writes.pop_front().expect("no more than there are");
+            member.disk.apply(&write);
+        }
+        if let Some(mut write) = member.writes.pop_front() {
+            write.entries.truncate(torn);
+            if !write.entries.is_empty() {
+                member.disk.apply(&write);
+            }
+        }
+        member.writes.clear();
+        member.raft = None;
+        self.transfers.retain(|transfer| transfer.from != id && transfer.to != id);
+        self.invariants.on_crash(id);
+    }
+
+    /// Starts a member from its disk.
+    pub fn restart(&mut self, id: NodeId) {
+        let seed = self.seed;
+        let member = self.member(id);
+        member.starts += 1;
+        member.memory = member.disk.clone();
+        member.applied = member.disk.snapshot.position;
+        member.applied_configuration = member.disk.snapshot.configuration.clone();
+        let saved = member.disk.saved();
+        let seed = seed.wrapping_mul(1_000_003).wrapping_add(id.0 * 1_000 + member.starts);
+        member.raft = Some(Raft::recover(member.config.clone(), seed, member.now, saved));
+        self.drain(id);
+    }
+
+    /// Something happens to a member, by its clock now. Crashed members take no notice.
+    pub fn handle(&mut self, id: NodeId, input: Input<C>) {
+        let member = self.member(id);
+        let Some(raft) = &mut member.raft else { return };
+        raft.handle(member.now, input);
+        self.drain(id);
+    }
+
+    /// Several things happen in one turn.
+    pub fn handle_all(&mut self, id: NodeId, inputs: Vec<Input<C>>) {
+        let member = self.member(id);
+        let Some(raft) = &mut member.raft else { return };
+        for input in inputs {
+            raft.handle(member.now, input);
+        }
+        self.drain(id);
+    }
+
+    /// A member's clock moves on. Nobody wakes it.
+    pub fn advance(&mut self, id: NodeId, time: Duration) {
+        self.member(id).now += time;
+    }
+
+    /// A member's clock moves on to its deadline, and it wakes. False if it has none.
+    pub fn timeout(&mut self, id: NodeId) -> bool {
+        let member = self.member(id);
+        let Some((at, _)) = member.raft.as_ref().and_then(Raft::deadline) else { return false };
+        member.now = member.now.max(at);
+        self.handle(id, Input::Wake);
+        true
+    }
+
+    /// A member wants to read; returns the read's number.
+    pub fn read(&mut self, id: NodeId) -> ReadId {
+        let read = ReadId(self.next_read);
+        self.next_read += 1;
+        self.invariants.on_read(read);
+        self.handle(id, Input::Read(read));
+        read
+    }
+
+    /// The oldest `count` writes of a member become durable, with one completion. True if there were any.
+    pub fn persist(&mut self, id: NodeId, count: usize) -> bool {
+        let member = self.member(id);
+        let mut last = None;
+        for _ in 0..count.min(member.writes.len()) {
+            let write = member.writes.pop_front().expect("no more than there are");
+            member.disk.apply(&write);
+            last = Some(write.id);
+        }
+        let Some(last) = last else { return false };
+        self.handle(id, Input::Persisted(last));
+        true
+    }
+
+    /// The message at this place in the network arrives. Messages to crashed members are lost.
+    pub fn deliver(&mut self, place: usize) {
+        let Envelope { from, to, message } = self.network.remove(place);
+        self.handle(to, Input::Message { from, message });
+    }
+
+    /// A member takes a snapshot of what it has applied, and keeps `keep` entries before it.
+    pub fn snapshot(&mut self, id: NodeId, keep: u64) {
+        let member = self.member(id);
+        let meta =
+            SnapshotMeta { position: member.applied, configuration: member.applied_configuration.clone() };
+        if member.raft.is_none() || meta.position.index <= member.disk.snapshot.position.index {
+            return;
+        }
+        let keep_after = Index(meta.position.index.0.saturating_sub(keep));
+        member.disk.take_snapshot(&meta, keep_after);
+        member.memory.take_snapshot(&meta, keep_after);
+        self.handle(id, Input::SnapshotTaken { meta, keep_after });
+    }
+
+    /// The snapshot transfer at this place ends: the file is durable at its receiver, or lost.
+    pub fn finish_transfer(&mut self, place: usize, success: bool) {
+        let Transfer { from, to, term, meta } = self.transfers.remove(place);
+        let receiver = self.member(to);
+        if !success || receiver.raft.is_none() {
+            return self.handle(from, Input::SnapshotFailed { to });
+        }
+        if meta.position.index > receiver.disk.snapshot.position.index {
+            receiver.disk.snapshot = meta.clone();
+        }
+        self.handle(to, Input::SnapshotReceived { from, term, meta });
+    }
+
+    /// The leader with the highest term, if there is one.
+    pub fn leader(&self) -> Option<NodeId> {
+        let rafts = self.members.values().filter_map(|member| member.raft.as_ref());
+        let leaders = rafts.map(Raft::status).filter(|status| status.role == Role::Leader);
+        leaders.max_by_key(|status| status.term).map(|status| status.id)
+    }
+
+    /// Does what a member asks for.
+    fn drain(&mut self, id: NodeId) {
+        while let Some(output) = self.member(id).raft.as_mut().and_then(Raft::poll_output) {
+            if let Some(line) = trace_line(id, &output) {
+                self.trace(line);
+            }
+            self.carry_out(id, output);
+        }
+        self.invariants.check(id, &self.members);
+    }
+
+    fn carry_out(&mut self, id: NodeId, output: Output<C>) {
+        match output {
+            Output::Send { to, message } => {
+                self.invariants.on_send(id, to, &message, &self.members[&id]);
+                self.network.push(Envelope { from: id, to, message });
+            }
+            Output::Persist(write) => {
+                let member = self.member(id);
+                member.memory.apply(&write);
+                member.writes.push_back(write.clone());
+                self.invariants.on_write(&write, &self.members[&id]);
+            }
+            Output::Committed(entries) => {
+                for entry in entries {
+                    let member = self.member(id);
+                    assert!(entry.index == member.applied.index.next(), "committed entries are consecutive");
+                    member.applied = entry.position();
+                    if let Payload::Membership(configuration) = &entry.payload {
+                        member.applied_configuration = configuration.clone();
+                    }
+                    self.invariants.on_committed(id, &entry, &self.members);
+                }
+            }
+            Output::Restore(meta) => {
+                let member = self.member(id);
+                assert!(meta.position.index > member.applied.index, "a snapshot is news");
+                member.applied = meta.position;
+                member.applied_configuration = meta.configuration.clone();
+                member.memory.snapshot = meta;
+                member.memory.entries.clear();
+            }
+            Output::SnapshotNeeded { to } => self.send_snapshot(id, to),
+            Output::ReadReady { id: read, index } => self.invariants.on_read_ready(read, index),
+            Output::ReadDropped { id } => self.invariants.on_read_dropped(id),
+            Output::Refused(_) | Output::RoleChanged => {}
+        }
+    }
+
+    fn send_snapshot(&mut self, from: NodeId, to: NodeId) {
+        self.transfers.retain(|transfer| (transfer.from, transfer.to) != (from, to));
+        let sender = &self.members[&from];
+        let term = sender.raft.as_ref().expect("it has just asked").status().term;
+        let meta = sender.disk.snapshot.clone();
+        self.transfers.push(Transfer { from, to, term, meta });
+    }
+
+    fn member(&mut self, id: NodeId) -> &mut Member<C> {
+        self.members.get_mut(&id).expect("a member of this cluster")
+    }
+
+    fn trace(&mut self, line: String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line);
+        }
+    }
+}
+
+impl<C: Clone> Stored<C> {
+    /// Carries out a write.
+    fn apply(&mut self, write: &Write<C>) {
+        if let Some(hard_state) = write.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(first) = write.entries.first() {
+            self.entries.retain(|entry| entry.index < first.index);
+            self.entries.extend(write.entries.iter().cloned());
+        }
+    }
+
+    /// Keeps a snapshot, and forgets entries it makes unnecessary.
+    fn take_snapshot(&mut self, meta: &SnapshotMeta, keep_after: Index) {
+        self.snapshot = meta.clone();
+        self.entries.retain(|entry| entry.index > keep_after);
+    }
+
+    /// What a Raft starts from.
+    fn saved(&self) -> Saved<C> {
+        let covered = self.snapshot.position.index;
+        let mut entries: Vec<_> =
+            self.entries.iter().filter(|entry| entry.index > covered).cloned().collect();
+        if entries.first().is_some_and(|first| first.index != covered.next()) {
+            entries.clear();
+        }
+        Saved { hard_state: self.hard_state, snapshot: self.snapshot.clone(), entries }
+    }
+
+    /// Whether the entry at this position is here, or covered by the snapshot.
+    pub fn holds(&self, position: Position) -> bool {
+        position.index <= self.snapshot.position.index
+            || self.entries.iter().any(|entry| entry.position() == position)
+    }
+
+    /// The last index here.
+    pub fn last(&self) -> Index {
+        self.entries.last().map_or(Index(0), |entry| entry.index).max(self.snapshot.position.index)
+    }
+}
+
+/// How an output reads in a trace.
+fn trace_line<C: fmt::Debug>(id: NodeId, output: &Output<C>) -> Option<String> {
+    Some(match output {
+        Output::Send { to, message } => format!("n{id}→n{to} {message}"),
+        Output::Persist(write) => format!("n{id} writes {}", write_line(write)),
+        Output::Committed(entries) => format!("n{id} applies {}", entry_lines(entries)),
+        Output::ReadReady { id: read, index } => format!("n{id} may answer read {read} at {index}"),
+        Output::ReadDropped { id: read } => format!("n{id} drops read {read}"),
+        Output::Refused(command) => format!("n{id} refuses {command:?}"),
+        Output::SnapshotNeeded { to } => format!("n{id} must send n{to} a snapshot"),
+        Output::Restore(meta) => format!("n{id} restores the snapshot at {}", meta.position),
+        Output::RoleChanged => return None,
+    })
+}
+
+fn write_line<C: fmt::Debug>(write: &Write<C>) -> String {
+    let mut line = format!("#{}", write.id);
+    if let Some(HardState { term, vote, commit }) = write.hard_state {
+        let vote = vote.map_or(String::from("nobody"), |vote| format!("n{vote}"));
+        line += &format!(" term={term} vote={vote} commit={commit}");
+    }
+    if !write.entries.is_empty() {
+        line += &format!(" entries {}", entry_lines(&write.entries));
+    }
+    if !write.sync {
+        line += " (unsynced)";
+    }
+    line
+}
+
+/// Entries with what they say: `3@1 noop, 4@1 "x"`.
+pub fn entry_lines<C: fmt::Debug>(entries: &[Entry<C>]) -> String {
+    let line = |entry: &Entry<C>| {
+        let position = entry.position();
+        match &entry.payload {
+            Payload::Noop => format!("{position} noop"),
+            Payload::Command(command) => format!("{position} {command:?}"),
+            Payload::Membership(configuration) => {
+                let ids = |ids: &BTreeSet<NodeId>| {
+                    ids.iter().map(|id| format!("n{id}")).collect::<Vec<_>>().join("+")
+                };
+                format!("{position} members {}", ids(&configuration.voters))
+            }
+        }
+    };
+    entries.iter().map(line).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,160 @@
+//! What no schedule of messages, crashes and delays may ever break (Raft figure 3, and what this
+//! implementation promises beyond it). Everything that leaves a member is looked at once.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::fmt;
+
+use super::Member;
+use crate::{
+    Body, Command, Configuration, Entry, Index, Message, NodeId, Payload, Position, ReadId, Role, Term, Write,
+};
+
+/// What was seen so far, and must never be contradicted.
+#[derive(Debug)]
+pub struct Invariants<C> {
+    configuration: Configuration,
+    /// Who led in each term.
+    leaders: BTreeMap<Term, NodeId>,
+    /// For whom each member voted in each term.
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// What each entry says, and its predecessor's term.
+    entries: BTreeMap<Position, (Term, Payload<C>)>,
+    /// Every committed entry, and the lowest term in which somebody knew.
+    committed: BTreeMap<Index, (Position, Term)>,
+    /// Each member's term and commit index, while it runs.
+    progress: BTreeMap<NodeId, (Term, Index)>,
+    /// Reads without an answer, and the least index that may answer them.
+    reads: BTreeMap<ReadId, Index>,
+    /// Reads that were answered.
+    pub reads_answered: u64,
+}
+
+impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
+    pub(super) fn new(configuration: Configuration) -> Invariants<C> {
+        Invariants {
+            configuration,
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            reads_answered: 0,
+        }
+    }
+
+    /// The highest index known to be committed anywhere.
+    pub fn committed(&self) -> Index {
+        self.committed.last_key_value().map_or(Index(0), |(&index, _)| index)
+    }
+
+    pub(super) fn on_crash(&mut self, id: NodeId) {
+        self.progress.remove(&id);
+    }
+
+    /// What a member promises in a message must be on its disk.
+    pub(super) fn on_send(&mut self, from: NodeId, to: NodeId, message: &Message<C>, member: &Member<C>) {
+        let durable = &member.disk.hard_state;
+        if !matches!(message.body, Body::PreVote { .. }) {
+            assert!(durable.term >= message.term, "n{from} speaks of a term that it could forget");
+        }
+        let vote = match message.body {
+            Body::Vote { .. } => Some(from),
+            Body::VoteReply { granted: true } => Some(to),
+            _ => None,
+        };
+        if let Some(candidate) = vote {
+            assert!(
+                durable.term > message.term || durable.vote == Some(candidate),
+                "n{from} gives a vote that it could forget"
+            );
+            let earlier = *self.votes.entry((from, message.term)).or_insert(candidate);
+            assert!(earlier == candidate, "n{from} voted twice in term {}", message.term);
+        }
+        if let Body::AppendAck { matched, .. } | Body::HeartbeatAck { matched, .. } = message.body {
+            assert!(member.disk.last() >= matched, "n{from} acknowledges entries that it could lose");
+        }
+    }
+
+    /// Log matching (Raft §5.3): by induction it is enough that one position never has two contents or
+    /// two predecessors.
+    pub(super) fn on_write(&mut self, write: &Write<C>, member: &Member<C>) {
+        let Some(first) = write.entries.first() else { return };
+        let before = first.index.prev();
+        let in_log = member.memory.entries.iter().find(|entry| entry.index == before);
+        let snapshot = member.memory.snapshot.position;
+        let mut previous = match in_log {
+            Some(entry) => entry.term,
+            None if snapshot.index == before => snapshot.term,
+            None => Term(0),
+        };
+        for entry in &write.entries {
+            let seen = (previous, entry.payload.clone());
+            let known = self.entries.entry(entry.position()).or_insert_with(|| seen.clone());
+            assert!(*known == seen, "two logs differ at or before {}", entry.position());
+            previous = entry.term;
+        }
+    }
+
+    /// State-machine safety (Raft §5.4.3), and durability of what is committed.
+    pub(super) fn on_committed(
+        &mut self,
+        id: NodeId,
+        entry: &Entry<C>,
+        members: &BTreeMap<NodeId, Member<C>>,
+    ) {
+        let position = entry.position();
+        let term = members[&id].raft.as_ref().map_or(Term(0), |raft| raft.status().term);
+        let (known, lowest) = self.committed.entry(entry.index).or_insert_with(|| {
+            let holds = |id: NodeId| members.get(&id).is_some_and(|member| member.disk.holds(position));
+            assert!(self.configuration.agrees(holds), "{position} is committed without a durable quorum");
+            (position, term)
+        });
+        assert!(*known == position, "n{id} commits {position}, others {known}");
+        *lowest = (*lowest).min(term);
+        let content = self.entries.get(&position).map(|(_, payload)| payload);
+        assert!(content == Some(&entry.payload), "n{id} applies what was never written at {position}");
+    }
+
+    /// A read must see everything that anybody knew to be committed before.
+    pub(super) fn on_read(&mut self, read: ReadId) {
+        self.reads.insert(read, self.committed());
+    }
+
+    pub(super) fn on_read_ready(&mut self, read: ReadId, index: Index) {
+        let least = self.reads.remove(&read).expect("a read is answered once");
+        assert!(index >= least, "read {read} at {index} misses what was committed at {least}");
+        self.reads_answered += 1;
+    }
+
+    pub(super) fn on_read_dropped(&mut self, read: ReadId) {
+        self.reads.remove(&read).expect("a read is dropped once, and not after an answer");
+    }
+
+    /// What must hold after each turn of a member.
+    pub(super) fn check(&mut self, id: NodeId, members: &BTreeMap<NodeId, Member<C>>) {
+        let member = &members[&id];
+        let Some(raft) = &member.raft else { return };
+        let status = raft.status();
+        let (term, commit) = self.progress.entry(id).or_insert((status.term, status.commit));
+        assert!(status.term >= *term, "the term of n{id} went down");
+        assert!(status.commit >= *commit, "the commit index of n{id} went down");
+        (*term, *commit) = (status.term, status.commit);
+        if status.role == Role::Leader {
+            let leader = *self.leaders.entry(status.term).or_insert(id);
+            assert!(leader == id, "term {} has two leaders, n{leader} and n{id}", status.term);
+            self.check_completeness(id, status.term, member);
+        }
+    }
+
+    /// Leader completeness (Raft §5.4): a leader has everything committed in earlier terms. (Not in
+    /// later ones: a slow election can be won when a later term has long committed something.)
+    fn check_completeness(&self, id: NodeId, term: Term, member: &Member<C>) {
+        let start = member.memory.snapshot.position.index;
+        let terms: BTreeSet<Position> = member.memory.entries.iter().map(Entry::position).collect();
+        for (_, (position, known_in)) in self.committed.range(start.next()..) {
+            let has = *known_in >= term || terms.contains(position);
+            assert!(has, "n{id} leads term {term} without the committed {position}");
+        }
+    }
+}

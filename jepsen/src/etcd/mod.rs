@@ -1,0 +1,47 @@
+//! etcd's operations: the vocabulary of their histories, and the engines that judge them.
+//!
+//! * [`check`] places known operations by the revision in their responses, explains revisions that nobody
+//!   claims by operations with unknown outcome, replays the order against the naive [`Store`], and holds watch
+//!   streams against it. Nearly linear. This is the one to call.
+
+//!
+//! ```
+//! use quorate_jepsen::etcd::{self, EtcdHistory, Put, Range, Reply, Request, Response};
+//!
+//! let mut history = EtcdHistory::default();
+//! let put = history.operations.invoke(1, 10, Request::Put(Put::new("k", "v")));
+//! history.operations.ok(put, 20, Response::at(2, Reply::Put { previous: None }));
+//! // A linearizable read that started after the put returned and yet finds nothing.
+//! let read = history.operations.invoke(2, 30, Request::Range(Range::key("k")));
+//! history.operations.ok(read, 40, Response::at(1, Reply::Range { kvs: vec![], more: false, count: 0 }));
+//!
+//! let verdict = etcd::check(&history, &etcd::Options::default());
+//! assert!(verdict.is_invalid(), "{verdict}");
+//! ```
+
+mod gaps;
+mod intervals;
+mod order;
+mod outcome;
+mod request;
+mod store;
+mod watch;
+
+pub use order::{Options, check, check_with_log};
+pub use outcome::{Error, KeyValue, Reply, Response};
+pub use request::{
+    Bytes, Compare, Delete, Keys, Put, Range, Relation, Request, SortOrder, SortTarget, Target, Txn,
+};
+pub use store::{Applied, Expected, Store};
+pub use watch::{Change, Event, Log, WatchRequest, WatchResponse, WatchStream, check_watch};
+
+use crate::History;
+
+/// Everything that the clients of one cluster saw.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EtcdHistory {
+    /// The unary operations.
+    pub operations: History<Request, Response>,
+    /// The watch streams.
+    pub watches: Vec<WatchStream>,
+}

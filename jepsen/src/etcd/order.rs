@@ -1,0 +1,477 @@
+//! Judging etcd histories by the order that their revisions give.
+//!
+//! Every response to a linearizable request carries the revision of the store when it was answered. A request
+//! that changed a key *made* its revision; any other *observed* the state at its revision. So the order is
+//! known: by revision, and within one revision its maker first, then its observers. A history is strictly
+//! serializable if and only if
+//!
+//! * each revision has one maker (`one-writer`);
+//! * the order agrees with real time: whoever was called after a response with revision *m* had returned makes a
+//!   revision above *m*, or observes one at or above it (`real-time`, see [`intervals`](super::intervals));
+//! * replaying the order gives every response as recorded (`replay`);
+//! * each revision that nobody claims is explained by an operation with unknown outcome, each used at most once
+//!   (`unexplained-revision`, see [`gaps`](super::gaps)).
+//!
+//! Only the last needs a search, and only over the unclaimed revisions; reads usually leave one choice.
+//! What carries no revision (leases, compactions, refusals) is judged by its time alone, so that an accusation is
+//! always right, while a history that misuses several leases with the same id at once may pass.
+//!
+//! Sources: etcd's `tests/robustness/model` for the idea of replaying; Gibbons & Korach 1997 for the fact that a
+//! given write order makes checking easy.
+
+use super::EtcdHistory;
+use super::gaps::Gaps;
+use super::intervals::{self, Revisions};
+use super::outcome::{Reply, Response};
+use super::request::{Bytes, Keys, Request};
+use super::store::{Expected, Store};
+use super::watch::{self, Log};
+use crate::{Operation, Verdict, Violation};
+
+/// What the check may assume.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The state before the history began: an empty store, unless set.
+    pub initial: Store,
+    /// How many units of the history's time make a second. A lease may then end by itself no earlier than its
+    /// time to live after it was granted; `None`: at any time after its grant.
+    pub ticks_per_second: Option<u64>,
+    /// Whether the serializable reads that one member answers may never go back, restarts included.
+    pub members_never_go_back: bool,
+    /// Give up after so many steps of the search for explanations of unclaimed revisions.
+    pub steps_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            initial: Store::new(),
+            ticks_per_second: None,
+            members_never_go_back: true,
+            steps_max: 2_000_000,
+        }
+    }
+}
+
+/// Judges a history of etcd operations and watch streams.
+///
+/// Needs responses with revisions: if one lacks it, the verdict is unknown.
+#[must_use]
+pub fn check(history: &EtcdHistory, options: &Options) -> Verdict {
+    check_with_log(history, options).0
+}
+
+/// As [`check`], and gives the order of changes that explains the history if it is valid.
+#[must_use]
+pub fn check_with_log(history: &EtcdHistory, options: &Options) -> (Verdict, Log) {
+    match judge(history, options) {
+        Ok(log) => (Verdict::Valid, log),
+        Err(verdict) => (verdict, Log::default()),
+    }
+}
+
+fn judge(history: &EtcdHistory, options: &Options) -> Result<Log, Verdict> {
+    let operations = &history.operations.operations;
+    let placed = place(operations, options.initial.revision())?;
+    let revisions = Revisions::new(operations, &history.watches);
+    intervals::check_real_time(operations, &placed, &revisions, options)?;
+    intervals::check_leases(operations, options)?;
+    intervals::check_compactions(operations, &revisions)?;
+    history.watches.iter().enumerate().try_for_each(|(index, stream)| watch::check_shape(index, stream))?;
+
+    let last = placed.last().map_or(0, |last| last.revision);
+    let last = history.watches.iter().map(watch::last_revision).fold(last, i64::max);
+    let initial = options.initial.clone().without_leases_and_compaction();
+    let gaps = Gaps::new(history, &placed, &initial, last, options)?;
+    let mut replay = Replay {
+        operations,
+        placed: &placed,
+        gaps,
+        store: initial,
+        last,
+        applied: Vec::new(),
+        decisions: Vec::new(),
+        steps_left: options.steps_max,
+        deepest: None,
+    };
+    replay.run()?;
+    intervals::check_missing_keys(operations, &revisions, &replay.store)?;
+    let log = replay.log(options);
+    for (index, stream) in history.watches.iter().enumerate() {
+        watch::check_content(index, stream, &log)?;
+    }
+    Ok(log)
+}
+
+/// Rules are checked one after the other; the first broken one ends the check.
+impl From<Violation> for Verdict {
+    fn from(violation: Violation) -> Self {
+        Verdict::Invalid(violation)
+    }
+}
+
+/// An etcd operation as clients see it.
+pub(super) type EtcdOperation = Operation<Request, Response>;
+
+/// An operation with its place in the order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    /// The revision that it made or observed.
+    pub revision: i64,
+    /// What it has to do with that revision. Makers sort before observers.
+    pub role: Role,
+    /// Its index in the history.
+    pub operation: u32,
+}
+
+/// What an operation has to do with the revision in its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// It made the revision.
+    Maker,
+    /// It observed the state at the revision.
+    Observer,
+    /// It observed the state at the revision on one member, which may have been behind.
+    Stale,
+}
+
+/// Places every operation whose response carries a meaningful revision.
+fn place(operations: &[EtcdOperation], initial: i64) -> Result<Vec<Placed>, Verdict> {
+    let mut placed = Vec::with_capacity(operations.len());
+    for (index, operation) in operations.iter().enumerate() {
+        let Some(Response { result: Ok(reply), revision, .. }) = operation.output() else { continue };
+        let Some(role) = role(&operation.input, reply).map_err(|why| malformed(index, operation, why))?
+        else {
+            continue;
+        };
+        if *revision == 0 {
+            let why = format!("operation {index} ({operation}) has no revision in its response");
+            return Err(Verdict::Unknown(why));
+        }
+        let least = initial + i64::from(role == Role::Maker);
+        if *revision < least {
+            let sentence = format!("{operation}: the first possible revision is {least} [#{index}]");
+            return Err(Violation { rule: "one-writer", sentence, operations: vec![index] }.into());
+        }
+        placed.push(Placed { revision: *revision, role, operation: index as u32 });
+    }
+    placed.sort_unstable_by_key(|placed| (placed.revision, placed.role, placed.operation));
+    for pair in placed.windows(2) {
+        let [first, second] = [pair[0], pair[1]].map(|placed| placed.operation as usize);
+        if pair[0].revision == pair[1].revision && pair[1].role == Role::Maker {
+            let sentence = format!(
+                "two operations made revision {}: {} [#{first}], and {} [#{second}]",
+                pair[0].revision, operations[first], operations[second]
+            );
+            return Err(Violation { rule: "one-writer", sentence, operations: vec![first, second] }.into());
+        }
+    }
+    Ok(placed)
+}
+
+fn malformed(index: usize, operation: &EtcdOperation, why: &str) -> Verdict {
+    let sentence = format!("{operation}: {why} [#{index}]");
+    Verdict::Invalid(Violation { rule: "reply-shape", sentence, operations: vec![index] })
+}
+
+/// The role of an answered operation; none if its revision says nothing about the order.
+fn role(request: &Request, reply: &Reply) -> Result<Option<Role>, &'static str> {
+    let serializable = match request {
+        Request::Range(range) => range.serializable,
+        Request::Txn(txn) if !request.may_write() => {
+            let mut ranges = txn.success.iter().chain(&txn.failure).peekable();
+            ranges.peek().is_some()
+                && ranges.all(|request| matches!(request, Request::Range(range) if range.serializable))
+        }
+        // Keep-alives and times to live are answered from the leader's clock; a compaction's revision may be
+        // that of any moment of its work.
+        Request::Compact { .. } | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. } => {
+            return Ok(None);
+        }
+        _ => false,
+    };
+    let role = match (writes(request, reply)?, serializable) {
+        (true, _) => Role::Maker,
+        (false, true) => Role::Stale,
+        (false, false) => Role::Observer,
+    };
+    Ok(Some(role))
+}
+
+/// Whether an answered request changed a key, as far as the reply tells: whether a revoked lease had keys is only
+/// known in the replay.
+fn writes(request: &Request, reply: &Reply) -> Result<bool, &'static str> {
+    match (request, reply) {
+        (Request::Put(_), Reply::Put { .. }) => Ok(true),
+        (Request::Delete(_), Reply::Delete { deleted, .. }) => Ok(*deleted > 0),
+        (Request::Txn(txn), Reply::Txn { succeeded, replies }) => {
+            let requests = if *succeeded { &txn.success } else { &txn.failure };
+            if requests.len() != replies.len() {
+                return Err("the reply has not one part per request of the branch");
+            }
+            let mut any = false;
+            for (request, reply) in requests.iter().zip(replies) {
+                any |= writes(request, reply)?;
+            }
+            Ok(any)
+        }
+        (Request::Range(_), Reply::Range { .. })
+        | (Request::LeaseRevoke { .. } | Request::Compact { .. }, Reply::Done)
+        | (
+            Request::LeaseGrant { .. } | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. },
+            Reply::Lease { .. },
+        ) => Ok(false),
+        _ => Err("the reply is of another kind than the request"),
+    }
+}
+
+/// The replay of the order.
+struct Replay<'h> {
+    operations: &'h [EtcdOperation],
+    placed: &'h [Placed],
+    gaps: Gaps<'h>,
+    store: Store,
+    /// The last revision that anybody saw.
+    last: i64,
+    /// For each revision made so far: the keys it changed, and since when it may have been in the making.
+    applied: Vec<(Vec<Bytes>, u64)>,
+    decisions: Vec<Decision>,
+    steps_left: u64,
+    /// The conflict that was met at the greatest revision: the best reason to give.
+    deepest: Option<(i64, Violation)>,
+}
+
+/// An explanation chosen for a revision that nobody claims.
+pub(super) struct Decision {
+    pub revision: i64,
+    /// Where in the order it was needed.
+    pub at: usize,
+    /// How many candidates have been tried.
+    pub tried: usize,
+    /// The candidate that was chosen.
+    pub chosen: Option<usize>,
+}
+
+/// Why the replay cannot go on.
+enum Conflict {
+    /// A response differs from the replay; the footprint is what the response depends on.
+    Mismatch(Vec<Keys>),
+    /// A revision has no explanation left, though another one earlier might help.
+    Exhausted,
+    /// Nothing can help.
+    Hopeless,
+}
+
+impl Replay<'_> {
+    fn run(&mut self) -> Result<(), Verdict> {
+        let mut at = 0;
+        while let Err(conflict) = self.forward(&mut at) {
+            at = self.retreat(&conflict)?;
+        }
+        Ok(())
+    }
+
+    /// Replays from `at` to the end.
+    fn forward(&mut self, at: &mut usize) -> Result<(), Conflict> {
+        while let Some(placed) = self.placed.get(*at) {
+            let before = placed.revision - i64::from(placed.role == Role::Maker);
+            while self.store.revision() < before {
+                self.explain(*at)?;
+            }
+            self.step(*placed)?;
+            *at += 1;
+        }
+        while self.store.revision() < self.last {
+            self.explain(*at)?;
+        }
+        Ok(())
+    }
+
+    /// Replays one operation and compares its response.
+    fn step(&mut self, placed: Placed) -> Result<(), Conflict> {
+        self.steps_left = self.steps_left.saturating_sub(1);
+        let operation = &self.operations[placed.operation as usize];
+        if let Request::LeaseRevoke { id } = operation.input {
+            return self.step_revoke(placed, id);
+        }
+        let Some(Response { result: Ok(reply), .. }) = operation.output() else {
+            unreachable!("only answered operations are placed")
+        };
+        let outcome = self.store.execute(&operation.input);
+        let permitted = outcome.as_ref().is_ok_and(|applied| {
+            applied.expected.permits(reply) && applied.changed.is_empty() == (placed.role != Role::Maker)
+        });
+        if permitted && placed.role != Role::Maker {
+            return Ok(());
+        }
+        let expected = match outcome {
+            Ok(applied) if permitted => {
+                self.applied.push((applied.changed, operation.call));
+                return self.check_previous(placed);
+            }
+            Ok(applied) => {
+                self.store.undo(&applied.changed);
+                Ok(applied.expected)
+            }
+            Err(error) => Err(error),
+        };
+        let sentence = |_: &Store| {
+            let expected = expected.map(Expected::into_reply);
+            let expected = expected.map_or_else(|error| format!("error: {error}"), |reply| reply.to_string());
+            format!("the answer at that revision is {expected}")
+        };
+        Err(self.mismatch(placed, sentence))
+    }
+
+    /// Whether watches saw the same versions before the revision just made.
+    fn check_previous(&mut self, placed: Placed) -> Result<(), Conflict> {
+        let Some(shown) = self.gaps.previous_differs(placed.revision, &self.store) else { return Ok(()) };
+        Err(self.mismatch(placed, |_| format!("a watch showed {shown} as the version before it")))
+    }
+
+    /// A revocation leaves no key attached, whether it made its revision or found nothing to delete.
+    fn step_revoke(&mut self, placed: Placed, id: i64) -> Result<(), Conflict> {
+        let attached = self.store.attached(id);
+        if attached.is_empty() {
+            return Ok(());
+        }
+        Err(self.mismatch(placed, |_| format!("at that revision {} is still attached to it", attached[0])))
+    }
+
+    fn mismatch(&mut self, placed: Placed, why: impl FnOnce(&Store) -> String) -> Conflict {
+        let index = placed.operation as usize;
+        let operation = &self.operations[index];
+        if self.deepest.as_ref().is_none_or(|(revision, _)| *revision < placed.revision) {
+            let guesses = self.decisions.len();
+            let sentence = format!(
+                "{operation} [#{index}], but {}{}",
+                why(&self.store),
+                if guesses == 0 {
+                    String::new()
+                } else {
+                    format!(" (with {guesses} unclaimed revisions explained as well as possible)")
+                }
+            );
+            let mut operations = vec![index];
+            operations.extend(self.writers_seen(operation));
+            operations.dedup();
+            let rule = if placed.role == Role::Stale { "stale-prefix" } else { "replay" };
+            self.deepest = Some((placed.revision, Violation { rule, sentence, operations }));
+        }
+        let mut footprint = Vec::new();
+        operation.input.footprint(&mut |keys| footprint.push(keys));
+        Conflict::Mismatch(footprint)
+    }
+
+    /// The operations that wrote what a mismatching operation saw and what it should have seen.
+    fn writers_seen(&self, operation: &EtcdOperation) -> Vec<usize> {
+        let mut revisions = Vec::new();
+        if let Some(Response { result: Ok(reply), .. }) = operation.output() {
+            seen_versions(reply, &mut |kv| revisions.push(kv.mod_revision));
+        }
+        operation.input.footprint(&mut |keys| {
+            if let Some(kv) = keys.is_single().then(|| self.store.current(keys.key.as_slice())).flatten() {
+                revisions.push(kv.mod_revision);
+            }
+        });
+        revisions.sort_unstable();
+        revisions.dedup();
+        revisions.truncate(WRITERS_MAX);
+        let maker = |revision: i64| {
+            let at = self.placed.partition_point(|placed| placed.revision < revision);
+            self.placed.get(at).filter(|placed| placed.revision == revision && placed.role == Role::Maker)
+        };
+        revisions.into_iter().filter_map(maker).map(|placed| placed.operation as usize).collect()
+    }
+
+    /// Explains the next revision, which nobody claims.
+    fn explain(&mut self, at: usize) -> Result<(), Conflict> {
+        let revision = self.store.revision() + 1;
+        self.decisions.push(Decision { revision, at, tried: 0, chosen: None });
+        self.choose()
+    }
+
+    /// Chooses the next candidate of the last decision.
+    fn choose(&mut self) -> Result<(), Conflict> {
+        let decision = self.decisions.last_mut().expect("a decision was just made or returned to");
+        let tried_before = decision.tried;
+        match self.gaps.choose(decision, &mut self.store, &mut self.steps_left) {
+            Some(applied) => {
+                self.applied.push(applied);
+                Ok(())
+            }
+            None => {
+                let revision = decision.revision;
+                self.decisions.pop();
+                if tried_before == 0 && self.deepest.as_ref().is_none_or(|(deepest, _)| *deepest < revision) {
+                    self.deepest = Some((revision, self.gaps.unexplained(revision)));
+                }
+                let hopeless = !self.gaps.is_explicable(revision);
+                Err(if hopeless { Conflict::Hopeless } else { Conflict::Exhausted })
+            }
+        }
+    }
+
+    /// Goes back to the latest decision that bears on the conflict and chooses again. Gives where to replay from.
+    fn retreat(&mut self, conflict: &Conflict) -> Result<usize, Verdict> {
+        let mut footprint = match conflict {
+            Conflict::Mismatch(footprint) => Some(footprint),
+            Conflict::Exhausted => None,
+            Conflict::Hopeless => return Err(self.refuted()),
+        };
+        loop {
+            let Some(decision) = self.decisions.last() else { return Err(self.refuted()) };
+            let (revision, at) = (decision.revision, decision.at);
+            let relevant = footprint.is_none_or(|footprint| self.gaps.bears_on(decision, footprint));
+            self.take_back(revision);
+            if !relevant {
+                self.decisions.pop();
+                continue;
+            }
+            if self.steps_left == 0 {
+                let why = format!("no explanation found for revision {revision} within the budget of steps");
+                return Err(Verdict::Unknown(why));
+            }
+            match self.choose() {
+                Ok(()) => return Ok(at),
+                // A decision with no choice left was forced by the ones before it: try these in turn.
+                Err(Conflict::Hopeless) => return Err(self.refuted()),
+                Err(_) => footprint = None,
+            }
+        }
+    }
+
+    /// Undoes everything from `revision` on, and frees the explanation chosen for it.
+    fn take_back(&mut self, revision: i64) {
+        while self.store.revision() >= revision {
+            let (changed, _) = self.applied.pop().expect("every revision made was recorded");
+            self.store.undo(&changed);
+        }
+        let decision = self.decisions.last_mut().expect("there is a decision to take back");
+        self.gaps.release(decision);
+    }
+
+    fn refuted(&mut self) -> Verdict {
+        let (_, violation) = self.deepest.take().expect("a conflict was met before giving up");
+        Verdict::Invalid(violation)
+    }
+
+    fn log(&self, options: &Options) -> Log {
+        let compacted =
+            self.operations.iter().any(|operation| matches!(operation.input, Request::Compact { .. }));
+        Log::new(&self.store, options.initial.revision(), &self.applied, compacted)
+    }
+}
+
+/// Calls `visit` with every version that a reply shows.
+pub(super) fn seen_versions<'r>(reply: &'r Reply, visit: &mut impl FnMut(&'r super::KeyValue)) {
+    match reply {
+        Reply::Range { kvs, .. } | Reply::Delete { previous: kvs, .. } => kvs.iter().for_each(visit),
+        Reply::Put { previous } => previous.iter().for_each(visit),
+        Reply::Txn { replies, .. } => replies.iter().for_each(|reply| seen_versions(reply, visit)),
+        Reply::Done | Reply::Lease { .. } => {}
+    }
+}
+
+/// How many writers a violation names.
+const WRITERS_MAX: usize = 4;
