@@ -7,6 +7,8 @@ mod duplicate_keys;
 mod kv;
 mod lease;
 mod response;
+#[cfg(test)]
+mod tests;
 mod txn;
 mod watch;
 
