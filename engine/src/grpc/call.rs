@@ -60,20 +60,17 @@ impl<C: Clock> Call<C> {
     }
 
     /// Messages both ways: `open` must succeed for the stream to begin, then `drive` is the stream.
-    pub(super) async fn stream<S, D>(
+    pub(super) fn stream<S, D>(
         self,
         rpc: Rpc,
-        open: impl AsyncFnOnce(&Arc<Api<C>>, Metadata) -> Result<S, Error>,
+        open: impl FnOnce(&Arc<Api<C>>, Metadata) -> Result<S, Error>,
         drive: impl FnOnce(S, Stream<C>) -> D,
     ) -> Reply
     where
         D: Future<Output = Status> + Send + 'static,
     {
         let mut count = Count::start(self.state, rpc);
-        let opened = match self.metadata {
-            Ok(metadata) => open(&count.state.api, metadata).await,
-            Err(error) => Err(error),
-        };
+        let opened = self.metadata.and_then(|metadata| open(&count.state.api, metadata));
         let session = opened.map_err(|error| {
             count.code = error.code();
             Status::from(error)

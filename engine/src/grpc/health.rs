@@ -16,7 +16,7 @@ pub(super) async fn serve<C: Clock>(call: Call<C>, method: &str) -> Reply {
             let check = async |api: &quorate_api::Api<C>, request, _: Metadata| api.health_check(&request);
             call.unary(Rpc::HealthCheck, check).await
         }
-        "Watch" => call.stream(Rpc::HealthWatch, async |_, _| Ok(()), watch).await,
+        "Watch" => call.stream(Rpc::HealthWatch, |_, _| Ok(()), watch),
         _ => Err(unknown_method("grpc.health.v1.Health", method)),
     }
 }

@@ -14,9 +14,7 @@ pub(super) async fn serve<C: Clock>(call: Call<C>, method: &str) -> Reply {
         "LeaseRevoke" => call.unary(Rpc::LeaseRevoke, Api::lease_revoke).await,
         "LeaseTimeToLive" => call.unary(Rpc::LeaseTimeToLive, Api::lease_time_to_live).await,
         "LeaseLeases" => call.unary(Rpc::LeaseLeases, Api::lease_leases).await,
-        "LeaseKeepAlive" => {
-            call.stream(Rpc::LeaseKeepAlive, async |_, metadata| Ok(metadata), keep_alive).await
-        }
+        "LeaseKeepAlive" => call.stream(Rpc::LeaseKeepAlive, |_, metadata| Ok(metadata), keep_alive),
         _ => Err(unknown_method("etcdserverpb.Lease", method)),
     }
 }

@@ -50,8 +50,8 @@ pub(crate) async fn respond<C: Clock>(
     let call = Call::new(state, &head.headers, body);
     let reply = match service {
         "etcdserverpb.KV" => kv::serve(call, method).await,
-        // The streams and what is rarely called is boxed, to keep the future of a KV call small.
-        "etcdserverpb.Watch" => Box::pin(watch::serve(call, method)).await,
+        // What is called less often is boxed, to keep the future of a KV call small.
+        "etcdserverpb.Watch" => watch::serve(call, method),
         "etcdserverpb.Lease" => Box::pin(lease::serve(call, method)).await,
         "etcdserverpb.Cluster" => Box::pin(cluster::serve(call, method)).await,
         "etcdserverpb.Maintenance" => Box::pin(maintenance::serve(call, method)).await,

@@ -9,9 +9,9 @@ use super::status::Status;
 use super::unknown_method;
 use crate::metrics::Rpc;
 
-pub(super) async fn serve<C: Clock>(call: Call<C>, method: &str) -> Reply {
+pub(super) fn serve<C: Clock>(call: Call<C>, method: &str) -> Reply {
     match method {
-        "Watch" => call.stream(Rpc::Watch, Api::watch, watch).await,
+        "Watch" => call.stream(Rpc::Watch, Api::watch, watch),
         _ => Err(unknown_method("etcdserverpb.Watch", method)),
     }
 }

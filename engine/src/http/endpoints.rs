@@ -23,7 +23,7 @@ pub(super) async fn respond<C: Clock, B>(state: &State<C>, request: &Request<B>)
     match handler {
         Endpoint::Health => health(state, request.uri().query().unwrap_or_default()).await,
         Endpoint::Version => version(),
-        Endpoint::Metrics => metrics(state).await,
+        Endpoint::Metrics => metrics(state),
     }
 }
 
@@ -69,10 +69,8 @@ fn version() -> Response<ReplyBody> {
     text(StatusCode::OK, JSON, body)
 }
 
-async fn metrics<C: Clock>(state: &State<C>) -> Response<ReplyBody> {
-    // A node that has stopped has no status; the process still has its numbers.
-    let status = state.api.node_status().await.ok();
-    let body = state.metrics.render(state.api.config().member_id, status.as_ref());
+fn metrics<C: Clock>(state: &State<C>) -> Response<ReplyBody> {
+    let body = state.metrics.render(state.api.config().member_id, &state.api.node_status());
     text(StatusCode::OK, PROMETHEUS_TEXT, body)
 }
 

@@ -51,7 +51,7 @@ impl Metrics {
     }
 
     /// Everything, as Prometheus text.
-    pub fn render(&self, member_id: u64, status: Option<&Status>) -> String {
+    pub fn render(&self, member_id: u64, status: &Status) -> String {
         let mut text = Text::default();
         let id = format!("{member_id:x}");
         text.gauge_with(
@@ -64,9 +64,7 @@ impl Metrics {
         text.gauge_with("etcd_server_version", help, ("server_version", ETCD_VERSION), 1);
         let help = "Which version the cluster is running.";
         text.gauge_with("etcd_cluster_version", help, ("cluster_version", CLUSTER_VERSION), 1);
-        if let Some(status) = status {
-            replica(&mut text, status);
-        }
+        replica(&mut text, status);
         text.counter(
             "etcd_network_client_grpc_received_bytes_total",
             "The total number of bytes received from grpc clients.",

@@ -17,7 +17,7 @@ impl<C: Clock> Api<C> {
         request: pb::MemberListRequest,
         metadata: Metadata,
     ) -> Result<pb::MemberListResponse, Error> {
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let consistency =
             if request.linearizable { Consistency::Linearizable } else { Consistency::Serializable };
         let question = Request::Query { query: Query::Members, consistency };

@@ -31,7 +31,7 @@ impl<C: Clock> Api<C> {
                 return Err(format!("ALARM {name}"));
             }
         }
-        if !query.serializable && self.node_status().await.map_err(range_error)?.raft.leader.is_none() {
+        if !query.serializable && self.node_status().raft.leader.is_none() {
             return Err("RAFT NO LEADER".to_owned());
         }
         // Any key will do: that there is an answer is the answer.

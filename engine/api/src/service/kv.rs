@@ -23,7 +23,7 @@ impl<C: Clock> Api<C> {
         metadata: Metadata,
     ) -> Result<pb::RangeResponse, Error> {
         let query = Query::Range(convert::range(&request)?);
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let consistency = consistency(request.serializable);
         match self.ask_store(Request::Query { query, consistency }).await? {
             (header, Response::Range(range)) => Ok(convert::range_response(Some(header), &range)),
@@ -35,7 +35,7 @@ impl<C: Clock> Api<C> {
     pub async fn put(&self, request: pb::PutRequest, metadata: Metadata) -> Result<pb::PutResponse, Error> {
         let command = Command::Put(convert::put(&request)?);
         self.check_size(&request)?;
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         match self.ask_store(Request::Command(command)).await? {
             (header, Response::Put { previous }) => {
                 Ok(pb::PutResponse { header: Some(header), prev_kv: convert::previous(previous.as_deref()) })
@@ -52,7 +52,7 @@ impl<C: Clock> Api<C> {
     ) -> Result<pb::DeleteRangeResponse, Error> {
         let command = Command::DeleteRange(convert::delete_range(&request)?);
         self.check_size(&request)?;
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         match self.ask_store(Request::Command(command)).await? {
             (header, Response::DeleteRange { deleted, previous }) => Ok(pb::DeleteRangeResponse {
                 header: Some(header),
@@ -73,7 +73,7 @@ impl<C: Clock> Api<C> {
             self.check_size(&request)?;
             Request::Command(Command::Txn(txn))
         };
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         match self.ask_store(question).await? {
             (header, Response::Txn { succeeded, responses }) => Ok(pb::TxnResponse {
                 header: Some(header),
@@ -91,7 +91,7 @@ impl<C: Clock> Api<C> {
         metadata: Metadata,
     ) -> Result<pb::CompactionResponse, Error> {
         let command = Command::Compact(convert::compact(&request)?);
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let (header, _) = self.ask_store(Request::Command(command)).await?;
         Ok(pb::CompactionResponse { header: Some(header) })
     }

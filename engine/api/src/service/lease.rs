@@ -17,7 +17,7 @@ impl<C: Clock> Api<C> {
         metadata: Metadata,
     ) -> Result<pb::LeaseGrantResponse, Error> {
         let ttl = convert::grant_ttl(request.ttl, self.config.lease_ttl_min())?;
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         loop {
             let id = if request.id == 0 { self.lease_ids.next() } else { LeaseId(request.id) };
             match self.ask_store(Request::Command(Command::LeaseGrant { id, ttl })).await {
@@ -39,7 +39,7 @@ impl<C: Clock> Api<C> {
         request: pb::LeaseRevokeRequest,
         metadata: Metadata,
     ) -> Result<pb::LeaseRevokeResponse, Error> {
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let command = Command::LeaseRevoke { id: LeaseId(request.id) };
         let (header, _) = self.ask_store(Request::Command(command)).await?;
         Ok(pb::LeaseRevokeResponse { header: Some(header) })
@@ -52,7 +52,7 @@ impl<C: Clock> Api<C> {
         request: pb::LeaseKeepAliveRequest,
         metadata: Metadata,
     ) -> Result<pb::LeaseKeepAliveResponse, Error> {
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let response = self.ask(Request::KeepAlive(LeaseId(request.id))).await?;
         let header = Some(self.header(&response));
         match response.body {
@@ -67,7 +67,7 @@ impl<C: Clock> Api<C> {
         request: pb::LeaseTimeToLiveRequest,
         metadata: Metadata,
     ) -> Result<pb::LeaseTimeToLiveResponse, Error> {
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let question = Request::TimeToLive { id: LeaseId(request.id), keys: request.keys };
         let response = self.ask(question).await?;
         let header = Some(self.header(&response));
@@ -89,7 +89,7 @@ impl<C: Clock> Api<C> {
         _request: pb::LeaseLeasesRequest,
         metadata: Metadata,
     ) -> Result<pb::LeaseLeasesResponse, Error> {
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let question = Request::Query { query: Query::Leases, consistency: Consistency::Linearizable };
         match self.ask_store(question).await? {
             (header, Response::Leases(leases)) => Ok(pb::LeaseLeasesResponse {

@@ -17,7 +17,7 @@ impl<C: Clock> Api<C> {
         _request: pb::StatusRequest,
         metadata: Metadata,
     ) -> Result<pb::StatusResponse, Error> {
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let (_, alarms) = self.alarms(Consistency::Serializable).await?;
         let response = self.ask(Request::Status).await?;
         let header = self.header(&response);
@@ -49,7 +49,7 @@ impl<C: Clock> Api<C> {
         request: pb::AlarmRequest,
         metadata: Metadata,
     ) -> Result<pb::AlarmResponse, Error> {
-        self.admit(metadata).await?;
+        self.admit(metadata)?;
         let member = request.member_id;
         let kind = alarm_kind(request.alarm);
         let (header, active) = self.alarms(Consistency::Linearizable).await?;

@@ -7,11 +7,10 @@ mod lease;
 mod maintenance;
 mod watch;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use quorate_node::{Clock, NodeHandle};
 use quorate_proto::etcdserverpb as pb;
 use quorate_replica::{Body, Request, Response, Status};
+use quorate_store::Revision;
 
 use crate::config::Config;
 use crate::convert::LeaseIds;
@@ -27,8 +26,6 @@ pub struct Api<C> {
     clock: C,
     config: Config,
     lease_ids: LeaseIds,
-    /// The term that was last heard of, for the headers of watch responses: events have no term.
-    term: AtomicU64,
 }
 
 /// What a client says with a call, beside the message.
@@ -52,7 +49,7 @@ impl<C: Clock> Api<C> {
     /// The services of the member that `node` leads to.
     pub fn new(node: NodeHandle, clock: C, config: Config) -> Api<C> {
         let lease_ids = LeaseIds::new(config.seed);
-        Api { node, clock, config, lease_ids, term: AtomicU64::new(0) }
+        Api { node, clock, config, lease_ids }
     }
 
     /// The configuration given to `new`.
@@ -60,30 +57,22 @@ impl<C: Clock> Api<C> {
         &self.config
     }
 
-    /// How the member is.
-    pub async fn node_status(&self) -> Result<Status, Error> {
-        let response = self.ask(Request::Status).await?;
-        match response.body {
-            Body::Status(status) => Ok(*status),
-            body => unreachable!("a question for the status was answered with {body:?}"),
-        }
+    /// How the member was a moment ago.
+    pub fn node_status(&self) -> Status {
+        self.node.status()
     }
 
     /// Refuses a call that needs a leader when there is none. (A stream's call is watched over as long
     /// as it lasts; see `watch`.)
-    async fn admit(&self, metadata: Metadata) -> Result<(), Error> {
-        if metadata.require_leader && self.node_status().await?.raft.leader.is_none() {
+    fn admit(&self, metadata: Metadata) -> Result<(), Error> {
+        if metadata.require_leader && self.node_status().raft.leader.is_none() {
             return Err(Error::NoLeader);
         }
         Ok(())
     }
 
     async fn ask(&self, request: Request) -> Result<Response, Error> {
-        let response = self.node.request(request).await?;
-        if self.term.load(Ordering::Relaxed) != response.term.0 {
-            self.term.store(response.term.0, Ordering::Relaxed);
-        }
-        Ok(response)
+        Ok(self.node.request(request).await?)
     }
 
     /// Asks for something that the store answers: the header, and the answer.
@@ -108,19 +97,19 @@ impl<C: Clock> Api<C> {
         }
     }
 
-    /// A header for something that the node says unasked.
-    fn header_at(&self, revision: quorate_store::Revision) -> pb::ResponseHeader {
+    /// A header for something that the node says unasked, and without its term.
+    fn header_at(&self, revision: Revision) -> pb::ResponseHeader {
+        pb::ResponseHeader { revision: revision.0, ..self.header_now() }
+    }
+
+    /// A header for what the node need not be asked about.
+    fn header_now(&self) -> pb::ResponseHeader {
+        let status = self.node_status();
         pb::ResponseHeader {
             cluster_id: self.config.cluster_id,
             member_id: self.config.member_id,
-            revision: revision.0,
-            raft_term: self.term.load(Ordering::Relaxed),
+            revision: status.revision.0,
+            raft_term: status.raft.term.0,
         }
-    }
-
-    /// A header with the present revision of this member.
-    async fn header_now(&self) -> Result<pb::ResponseHeader, Error> {
-        let response = self.ask(Request::Status).await?;
-        Ok(self.header(&response))
     }
 }

@@ -34,12 +34,8 @@ const NO_WATCHER: i64 = -1;
 
 impl<C: Clock> Api<C> {
     /// Opens a watch stream.
-    pub async fn watch(self: &Arc<Self>, metadata: Metadata) -> Result<WatchSession<C>, Error> {
-        // Asked in any case: events have no term, so the first header needs one from elsewhere.
-        let status = self.node_status().await?;
-        if metadata.require_leader && status.raft.leader.is_none() {
-            return Err(Error::NoLeader);
-        }
+    pub fn watch(self: &Arc<Self>, metadata: Metadata) -> Result<WatchSession<C>, Error> {
+        self.admit(metadata)?;
         let check_at = self.clock.now() + self.config.election_timeout;
         let mut session = WatchSession {
             stream: self.node.watch_stream(),
@@ -48,7 +44,6 @@ impl<C: Clock> Api<C> {
             ids: BTreeMap::new(),
             next_id: 0,
             ready: VecDeque::new(),
-            unheaded: VecDeque::new(),
             progress: None,
             progress_again: false,
             notify_at: None,
@@ -72,8 +67,6 @@ pub struct WatchSession<C> {
     next_id: i64,
     /// Responses to hand out.
     ready: VecDeque<pb::WatchResponse>,
-    /// Responses that lack a header with the present revision.
-    unheaded: VecDeque<pb::WatchResponse>,
     /// The progress request that is being answered.
     progress: Option<ProgressRound>,
     /// Another came meanwhile.
@@ -141,18 +134,9 @@ impl<C: Clock> WatchSession<C> {
             if let Some(response) = self.ready.pop_front() {
                 return Ok(response);
             }
-            if !self.unheaded.is_empty() {
-                let header = self.api.header_now().await?;
-                let headed = self.unheaded.drain(..);
-                self.ready.extend(headed.map(|r| pb::WatchResponse { header: Some(header), ..r }));
-                continue;
-            }
-            if self.timer.is_none() && (self.leader_check.is_some() || self.notify_at.is_some()) {
-                self.on_timer().await?;
-            }
             match self.happening().await {
                 Happening::Update(id, update) => self.on_update(id, update),
-                Happening::Timer => self.timer = None,
+                Happening::Timer => self.on_timer()?,
                 Happening::Stopped => return Err(Error::Stopped),
             }
         }
@@ -164,14 +148,13 @@ impl<C: Clock> WatchSession<C> {
         let watch = match self.admit(request) {
             Ok(watch) => watch,
             Err(rejection) => {
-                self.unheaded.push_back(pb::WatchResponse {
+                return self.respond_now(pb::WatchResponse {
                     watch_id: NO_WATCHER,
                     created: true,
                     canceled: true,
                     cancel_reason: rejection.reason().to_owned(),
                     ..Default::default()
                 });
-                return;
             }
         };
         let id = if request.watch_id == 0 { self.free_id() } else { request.watch_id };
@@ -229,7 +212,7 @@ impl<C: Clock> WatchSession<C> {
         let node_id = watcher.node_id;
         self.stream.cancel(node_id);
         self.forget(id, node_id);
-        self.unheaded.push_back(pb::WatchResponse { watch_id: id, canceled: true, ..Default::default() });
+        self.respond_now(pb::WatchResponse { watch_id: id, canceled: true, ..Default::default() });
     }
 
     fn request_progress(&mut self) {
@@ -239,8 +222,7 @@ impl<C: Clock> WatchSession<C> {
         }
         let waiting: BTreeSet<WatchId> = self.ids.keys().copied().collect();
         if waiting.is_empty() {
-            self.unheaded.push_back(pb::WatchResponse { watch_id: NO_WATCHER, ..Default::default() });
-            return;
+            return self.respond_now(pb::WatchResponse { watch_id: NO_WATCHER, ..Default::default() });
         }
         for node_id in &waiting {
             self.stream.request_progress(*node_id);
@@ -331,7 +313,7 @@ impl<C: Clock> WatchSession<C> {
                 self.ready.push_back(pb::WatchResponse { header, ..response });
             }
             // Every watcher went before it could answer.
-            None => self.unheaded.push_back(response),
+            None => self.respond_now(response),
         }
         if std::mem::take(&mut self.progress_again) {
             self.request_progress();
@@ -346,6 +328,12 @@ impl<C: Clock> WatchSession<C> {
         {
             self.maybe_finish_progress();
         }
+    }
+
+    /// Responds to something that no update from the node belongs to.
+    fn respond_now(&mut self, response: pb::WatchResponse) {
+        let header = Some(self.api.header_now());
+        self.ready.push_back(pb::WatchResponse { header, ..response });
     }
 
     // --- Time ---
@@ -377,13 +365,13 @@ impl<C: Clock> WatchSession<C> {
         self.timer = Some(Box::pin(async move { clock.sleep_until(at).await }));
     }
 
-    /// Does what is due. Cancel safe: the timer is set again only when all is done.
-    async fn on_timer(&mut self) -> Result<(), Error> {
+    /// Does what is due.
+    fn on_timer(&mut self) -> Result<(), Error> {
         let now = self.api.clock.now();
         if let Some(check) = &mut self.leader_check
             && now >= check.at
         {
-            let leader = self.api.node_status().await?.raft.leader;
+            let leader = self.api.node_status().raft.leader;
             check.missed = if leader.is_some() { 0 } else { check.missed + 1 };
             if check.missed == 3 {
                 return Err(Error::NoLeader);
