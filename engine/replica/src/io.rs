@@ -68,6 +68,14 @@ pub struct Proposal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedProposal(pub Arc<Proposal>);
 
+impl SharedProposal {
+    /// A proposal that nobody shares yet.
+    #[must_use]
+    pub fn new(origin: NodeId, id: RequestId, command: Command) -> SharedProposal {
+        SharedProposal(Arc::new(Proposal { origin, id, command }))
+    }
+}
+
 /// Everything that can happen to a replica.
 #[derive(Debug)]
 pub enum Input {

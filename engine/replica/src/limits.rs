@@ -62,5 +62,7 @@ const _: () = assert!(PENDING_RESERVED < PENDING_MAX);
 const _: () = assert!(PENDING_MAX < u32::MAX as usize);
 // Everything one member may have in flight fits into the leader's log at once.
 const _: () = assert!(UNCOMMITTED_MAX >= PENDING_MAX as u64);
-// A member that was away for less than a snapshot's worth of bytes need not be sent one.
+// What one member's clients have in flight does not by itself make a snapshot due.
 const _: () = assert!(SNAPSHOT_LOG_BYTES_MAX >= PENDING_BYTES_MAX as u64);
+// A snapshot's first sending counts as an attempt.
+const _: () = assert!(CHUNK_ATTEMPTS_MAX > 1);

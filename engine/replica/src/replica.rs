@@ -1,48 +1,166 @@
-//! The replica itself.
+//! The replica itself: what it is made of, and the turn that moves everything through it.
+//!
+//! `handle` takes note of things: requests and messages go to where they wait, Raft hears of what is
+//! Raft's. `poll_output` makes the outputs: it passes all that waits on to Raft in one go, so that a
+//! turn costs one log write, one append per peer and one read round however many requests came in it,
+//! and carries out what Raft decides, until there is nothing left to do.
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
-use quorate_raft::Instant;
+use quorate_raft::{Configuration, Entry, Index, Instant, NodeId, Position, Raft, Role, Term};
+use quorate_store::{ImportError, Store, WatchId, WatchRequest, WatchUpdate};
 
 use crate::config::Config;
-use crate::io::{Input, Output, Saved};
+use crate::io::{Body, Error, Input, Output, RequestId, Response, Saved, SharedProposal, Write};
+use crate::leases::Leases;
+use crate::peer::Message;
+use crate::pending::{Pending, Route};
+use crate::reads::{LeaseAsk, Reads};
+use crate::route::OwnCommand;
+use crate::sessions::Sessions;
+use crate::snapshots::{Snapshots, assemble};
 use crate::status::Status;
 
 /// One member of the cluster, without I/O.
 #[derive(Debug)]
 pub struct Replica {
-    outputs: VecDeque<Output>,
+    pub(crate) config: Config,
+    pub(crate) boot: u64,
+    /// The time of the latest input.
+    pub(crate) now: Instant,
+
+    // What is replicated.
+    pub(crate) raft: Raft<SharedProposal>,
+    pub(crate) store: Store,
+    pub(crate) sessions: Sessions,
+    /// The last entry that `store` and `sessions` include.
+    pub(crate) applied: Position,
+    /// The cluster's configuration as of that entry.
+    pub(crate) configuration: Configuration,
+
+    // Requests on their way; see `route.rs`, `reads.rs`, `leases.rs`.
+    pub(crate) pending: Pending,
+    pub(crate) unsent: Vec<RequestId>,
+    pub(crate) routed: Option<Route>,
+    pub(crate) resend_at: Option<Instant>,
+    pub(crate) reads: Reads,
+    pub(crate) leases: Option<Leases>,
+    pub(crate) lease_asks: Vec<LeaseAsk>,
+    pub(crate) own_commands: u64,
+    pub(crate) alarm: Option<OwnCommand>,
+
+    pub(crate) snapshots: Snapshots,
+    watchers: BTreeSet<WatchId>,
+
+    // What was last seen of Raft's leadership.
+    leadership: (Term, Role, Option<NodeId>),
+    /// How often the term or the leader has changed.
+    pub(crate) epoch: u64,
+    last_leader: Option<Route>,
+
+    pub(crate) outputs: VecDeque<Output>,
     status: Status,
+    /// Whether something that `Output::Changed` tells has changed since it was last told.
+    pub(crate) changed: bool,
 }
 
 impl Replica {
     /// A replica as it was at its last durable write. Draws no randomness beyond `seed`. Fails only on
     /// a snapshot whose chunks do not fit together.
-    pub fn recover(
-        config: Config,
-        seed: u64,
-        now: Instant,
-        saved: Saved,
-    ) -> Result<Replica, quorate_store::ImportError> {
-        let _ = (config, seed, now, saved);
-        todo!()
+    pub fn recover(config: Config, seed: u64, now: Instant, saved: Saved) -> Result<Replica, ImportError> {
+        let Saved { boot, hard_state, snapshot, chunks, entries } = saved;
+        let (store, sessions) = if snapshot.position.index == Index(0) {
+            (Store::new(), Sessions::default())
+        } else {
+            assemble(&snapshot, chunks)?
+        };
+        let (applied, configuration) = (snapshot.position, snapshot.configuration.clone());
+        let entries = entries_after(applied, entries);
+        let saved = quorate_raft::Saved { hard_state, snapshot, entries };
+        let raft = Raft::recover(config.raft.clone(), seed, now, saved);
+        let status = raft.status();
+        let leadership = (status.term, status.role, status.leader);
+        let mut replica = Replica {
+            boot,
+            now,
+            raft,
+            store,
+            sessions,
+            applied,
+            configuration,
+            pending: Pending::new(boot),
+            unsent: Vec::new(),
+            routed: None,
+            resend_at: None,
+            reads: Reads::new(boot),
+            leases: None,
+            lease_asks: Vec::new(),
+            own_commands: 0,
+            alarm: None,
+            snapshots: Snapshots::new(applied.index),
+            watchers: BTreeSet::new(),
+            leadership,
+            epoch: 0,
+            last_leader: None,
+            outputs: VecDeque::new(),
+            status: Status { quota_bytes: config.quota_bytes, ..Status::default() },
+            changed: false,
+            config,
+        };
+        replica.refresh_status();
+        Ok(replica)
     }
 
     /// Takes note of something that happened. Outputs are made when they are polled: any number of
     /// `handle` calls, then `poll_output` until `None`, is one turn.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        let _ = (now, input);
-        todo!()
+        self.now = self.now.max(now);
+        match input {
+            Input::Request { id, request } => self.on_request(id, request),
+            Input::Cancel { id } => drop(self.pending.remove(id)),
+            Input::Message { from, message } => self.on_message(from, message),
+            Input::Persisted(id) => self.raft_handle(quorate_raft::Input::Persisted(id)),
+            Input::SnapshotSaved { position, sequence } => self.on_snapshot_saved(position, sequence),
+            Input::Watch { watch, request } => self.on_watch(watch, request),
+            Input::Credit { watch, events } => self.store.credit(watch, events),
+            Input::Progress { watch } => self.store.request_progress(watch),
+            Input::CancelWatch { watch } => {
+                self.watchers.remove(&watch);
+                self.store.cancel_watch(watch);
+            }
+            Input::Wake => {
+                self.raft_handle(quorate_raft::Input::Wake);
+                // Garbage that no command comes along to remove.
+                self.store.maintain();
+            }
+        }
     }
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        if self.outputs.is_empty() {
+            self.pump();
+        }
+        // Watchers' news are made one by one, as they are taken: they may be much larger than all else.
+        self.outputs.pop_front().or_else(|| self.poll_watch())
     }
 
     /// When to call `handle(now, Input::Wake)` at the latest, and why.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        todo!()
+        let why = |reason| move |at| (at, reason);
+        [
+            self.raft.deadline(),
+            self.pending.oldest().map(|oldest| (oldest.deadline, "request timeout")),
+            self.resend_at.map(why("unanswered request")),
+            self.reads.deadline().map(why("read round")),
+            self.leases.as_ref().and_then(Leases::deadline).map(why("lease expiry")),
+            self.transfer_deadline().map(why("snapshot chunk")),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
     }
 
     /// How this member is.
@@ -51,7 +169,174 @@ impl Replica {
     }
 
     /// The store, for invariants and debugging.
-    pub fn store(&self) -> &quorate_store::Store {
-        todo!()
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The Raft, for invariants and debugging.
+    pub fn raft(&self) -> &Raft<SharedProposal> {
+        &self.raft
+    }
+
+    /// A checksum of everything that is replicated, store and sessions: equal on all members at equal
+    /// `applied`.
+    pub fn state_hash(&self) -> u64 {
+        self.store.state_hash() ^ self.sessions.hash().rotate_left(32)
+    }
+}
+
+/// The entries that continue a snapshot, of those found on the disk.
+///
+/// A leader sends a snapshot to a member whose log lacks the snapshot's last entry. What the disk holds
+/// after it is then the end of a log that came to nothing: either it leaves a gap, or it is older than
+/// the snapshot's last entry, or (harmlessly, since it is part of no committed history) neither.
+fn entries_after(position: Position, mut entries: Vec<Entry<SharedProposal>>) -> Vec<Entry<SharedProposal>> {
+    let continues = |first: &Entry<_>| first.index == position.index.next() && first.term >= position.term;
+    if !entries.first().is_some_and(continues) {
+        entries.clear();
+    }
+    entries
+}
+
+/// The turn.
+impl Replica {
+    /// Moves everything on until nothing moves. What feeds Raft comes before Raft is drained, so that
+    /// all of it shares Raft's next write, appends and read round.
+    fn pump(&mut self) {
+        loop {
+            self.route();
+            self.ask_leases();
+            self.begin_read_round();
+            self.answer_confirmed_reads();
+            self.maybe_take_snapshot();
+            self.continue_sending();
+            if !self.drain_raft() {
+                break;
+            }
+        }
+        // Late, so that an answer that came together with the deadline is still given.
+        self.expire_requests();
+        self.drop_silent_incoming();
+        self.refresh_status();
+        if core::mem::take(&mut self.changed) {
+            self.outputs.push_back(Output::Changed(Box::new(self.status.clone())));
+        }
+    }
+
+    /// Carries out what Raft asks for. Returns whether there was anything.
+    fn drain_raft(&mut self) -> bool {
+        let mut any = false;
+        while let Some(output) = self.raft.poll_output() {
+            any = true;
+            self.on_raft_output(output);
+        }
+        self.observe_leadership();
+        // Raft had no use for it.
+        self.snapshots.received = None;
+        any
+    }
+
+    fn on_raft_output(&mut self, output: quorate_raft::Output<SharedProposal>) {
+        use quorate_raft::Output as Raft;
+        match output {
+            Raft::Send { to, message } => self.send(to, Message::Raft(message)),
+            Raft::Persist(write) => {
+                let quorate_raft::Write { id, hard_state, entries, sync } = write;
+                self.outputs.push_back(Output::Persist(Write { id, hard_state, entries, sync }));
+            }
+            Raft::Committed(entries) => self.apply(entries),
+            Raft::ReadReady { id, index } => self.reads.confirm(id, index),
+            Raft::ReadDropped { id } => self.on_read_dropped(id),
+            // Nothing is proposed without a look at the role; whatever is pending will be sent to the
+            // next leader.
+            Raft::Refused(_) => {}
+            Raft::SnapshotNeeded { to } => self.on_snapshot_needed(to),
+            Raft::Restore(meta) => self.restore(meta),
+            Raft::RoleChanged => self.observe_leadership(),
+        }
+    }
+
+    /// Tells Raft something, and looks at once whether that has changed who leads: a leader that hears
+    /// of its successor forgets the time of leases before it does anything else.
+    pub(crate) fn raft_handle(&mut self, input: quorate_raft::Input<SharedProposal>) {
+        self.raft.handle(self.now, input);
+        self.observe_leadership();
+    }
+
+    fn observe_leadership(&mut self) {
+        let status = self.raft.status();
+        let seen = (status.term, status.role, status.leader);
+        if seen == self.leadership {
+            return;
+        }
+        let (term, role, leader) = core::mem::replace(&mut self.leadership, seen);
+        self.changed = true;
+        if (term, leader) != (seen.0, seen.2) {
+            self.epoch += 1;
+            self.drop_incoming();
+        }
+        if role == Role::Leader && (seen.1 != Role::Leader || seen.0 != term) {
+            self.leases = None;
+            self.lease_asks.clear();
+            self.stop_sending_all();
+        }
+        let route = self.current_route();
+        if route.is_some() && route != self.last_leader {
+            self.last_leader = route;
+            self.status.leader_changes += 1;
+        }
+        self.reads.resume();
+    }
+
+    /// The leader, if known.
+    pub(crate) fn current_route(&self) -> Option<Route> {
+        let status = self.raft.status();
+        let leader = if status.role == Role::Leader { Some(status.id) } else { status.leader };
+        Some(Route { term: status.term, leader: leader? })
+    }
+
+    /// Whether this member leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.status().role == Role::Leader
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    pub(crate) fn respond(&mut self, id: RequestId, result: Result<Body, Error>) {
+        let (revision, term) = (self.store.revision(), self.raft.status().term);
+        let result = result.map(|body| Response { revision, term, body });
+        self.outputs.push_back(Output::Respond { id, result });
+    }
+
+    pub(crate) fn refresh_status(&mut self) {
+        let status = &mut self.status;
+        status.raft.clone_from(self.raft.status());
+        status.applied = self.applied.index;
+        status.snapshot = self.snapshots.durable;
+        status.revision = self.store.revision();
+        status.store_bytes = self.store.size_bytes();
+        status.pending = self.pending.len();
+        status.watchers = self.watchers.len();
+        status.learner = self.configuration.learners.contains(&self.config.raft.id);
+        status.lessor = self.leases.is_some();
+        status.snapshots_refused = self.snapshots.refused;
+    }
+}
+
+/// Watchers.
+impl Replica {
+    fn on_watch(&mut self, watch: WatchId, request: WatchRequest) {
+        self.watchers.insert(watch);
+        self.store.watch(watch, request);
+    }
+
+    fn poll_watch(&mut self) -> Option<Output> {
+        let (watch, update) = self.store.poll_watch()?;
+        if matches!(update, WatchUpdate::Compacted { .. }) {
+            self.watchers.remove(&watch);
+        }
+        Some(Output::Watch { watch, update })
     }
 }

@@ -1,0 +1,121 @@
+//! The replicated half: committed entries become state, and answers.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use quorate_raft::{Command as _, Entry, Payload, SnapshotMeta};
+use quorate_store::{Applied, Command};
+
+use crate::io::{Body, Error, Output, Proposal, RequestId, Response, SharedProposal};
+use crate::leases::Leases;
+use crate::pending::Ask;
+use crate::replica::Replica;
+
+impl Replica {
+    /// Applies committed entries, and answers those that this member was asked for.
+    pub(crate) fn apply(&mut self, entries: Vec<Entry<SharedProposal>>) {
+        for entry in entries {
+            assert_eq!(entry.index, self.applied.index.next(), "entries are applied in order");
+            self.applied = entry.position();
+            match entry.payload {
+                Payload::Noop => {}
+                Payload::Command(proposal) => {
+                    self.snapshots.log_bytes += proposal.size() as u64;
+                    self.apply_proposal(&proposal.0);
+                }
+                Payload::Membership(configuration) => {
+                    self.configuration = configuration;
+                    self.changed = true;
+                }
+            }
+        }
+        self.maybe_start_leases();
+        assert!(self.applied.index <= self.raft.status().commit, "only what is committed is applied");
+    }
+
+    fn apply_proposal(&mut self, proposal: &Arc<Proposal>) {
+        let Proposal { origin, id, ref command } = **proposal;
+        if !self.sessions.admit(origin, id) {
+            // It has taken effect before, and was answered then.
+            return;
+        }
+        let applied = self.store.apply(command);
+        self.update_leases(command, &applied);
+        if origin != self.config.raft.id {
+            return;
+        }
+        if self.alarm.as_ref().is_some_and(|alarm| alarm.proposal.0.id == id) {
+            self.alarm = None;
+        }
+        if self.pending.remove(id).is_some() {
+            let term = self.raft.status().term;
+            let Applied { result, revision } = applied;
+            let result = result
+                .map(|response| Response { revision, term, body: Body::Store(response) })
+                .map_err(Error::Store);
+            self.outputs.push_back(Output::Respond { id, result });
+        }
+    }
+
+    /// Begins to keep the time of leases once this leader has applied an entry of its own term, the
+    /// first of which it appended when it was elected: by then, whatever its predecessors have
+    /// committed is applied.
+    fn maybe_start_leases(&mut self) {
+        let term = self.raft.status().term;
+        if self.leads() && self.applied.term == term && self.leases.is_none() {
+            self.leases = Some(Leases::new(term, self.store.leases(), self.now));
+        }
+    }
+
+    fn update_leases(&mut self, command: &Command, applied: &Applied) {
+        let (Some(leases), Ok(_)) = (&mut self.leases, &applied.result) else { return };
+        match *command {
+            Command::LeaseGrant { id, ttl } => leases.grant(id, ttl, self.now),
+            Command::LeaseRevoke { id } => {
+                let parked = leases.remove(id);
+                parked.into_iter().for_each(|ask| self.answer_lease(ask));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over the state that a leader has sent.
+    ///
+    /// Commands of this member's clients that it includes have taken effect, but what they would have
+    /// been answered is not known here. Their clients are told at once that the outcome is unknown,
+    /// rather than after the rest of the time that they would wait.
+    pub(crate) fn restore(&mut self, meta: SnapshotMeta) {
+        let (received, store, sessions) =
+            self.snapshots.received.take().expect("Raft restores what it was told is here");
+        assert_eq!(received, meta, "Raft restores what it was told is here");
+        assert!(meta.position.index > self.applied.index, "a snapshot never takes state back");
+        self.abandon_own_snapshot();
+        self.stop_sending_all();
+        self.store.replace_contents(store);
+        self.sessions = sessions;
+        self.applied = meta.position;
+        self.configuration = meta.configuration;
+        self.snapshots.durable = meta.position.index;
+        self.snapshots.log_bytes = 0;
+        self.changed = true;
+        self.settle_after_restore();
+    }
+
+    fn settle_after_restore(&mut self) {
+        let me = self.config.raft.id;
+        let effective = |id: RequestId| self.sessions.seen(me, id);
+        if self.alarm.as_ref().is_some_and(|alarm| effective(alarm.proposal.0.id)) {
+            self.alarm = None;
+        }
+        let settled: Vec<RequestId> = self
+            .pending
+            .iter()
+            .filter(|waiting| matches!(waiting.ask, Ask::Command(_)) && effective(waiting.id))
+            .map(|waiting| waiting.id)
+            .collect();
+        for id in settled {
+            self.pending.remove(id);
+            self.respond(id, Err(Error::Timeout));
+        }
+    }
+}
