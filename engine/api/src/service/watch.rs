@@ -430,3 +430,44 @@ fn fragments(mut response: pb::WatchResponse, bytes_max: usize) -> Vec<pb::Watch
 
 /// At most so much do the tag and the length of an event take.
 const EVENT_OVERHEAD_BYTES: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quorate_proto::mvccpb;
+
+    use super::*;
+
+    /// A response with one event per value.
+    fn response(values: &[usize]) -> pb::WatchResponse {
+        let event = |len: &usize| {
+            let kv = mvccpb::KeyValue { value: Bytes::from(vec![b'v'; *len]), ..Default::default() };
+            mvccpb::Event { kv: Some(kv), ..Default::default() }
+        };
+        pb::WatchResponse { watch_id: 7, events: values.iter().map(event).collect(), ..Default::default() }
+    }
+
+    #[test]
+    fn fragments_are_as_large_as_they_may() {
+        // Lengths of values; how many events each fragment has when a hundred bytes are the limit.
+        let table: [(&[usize], &[usize]); 6] = [
+            (&[10, 10], &[2]),
+            (&[30, 30, 30, 30], &[2, 2]),
+            // What does not fit comes alone.
+            (&[200, 200], &[1, 1]),
+            (&[200], &[1]),
+            (&[10, 200, 10], &[1, 1, 1]),
+            (&[], &[0]),
+        ];
+        for (values, expected) in table {
+            let fragments = fragments(response(values), 100);
+            let counts: Vec<usize> = fragments.iter().map(|fragment| fragment.events.len()).collect();
+            assert_eq!(counts, expected, "{values:?}");
+            let (last, others) = fragments.split_last().expect("there is at least one");
+            assert!(!last.fragment && others.iter().all(|other| other.fragment));
+            assert!(
+                fragments.iter().all(|f| f.watch_id == 7 && (f.events.len() < 2 || f.encoded_len() < 100))
+            );
+        }
+    }
+}
