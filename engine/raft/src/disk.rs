@@ -16,13 +16,15 @@ use crate::entry::Command;
 use crate::io::{HardState, Output, Write};
 use crate::log::Log;
 use crate::message::Message;
-use crate::types::{NodeId, WriteId};
+use crate::types::{Instant, NodeId, WriteId};
 
 /// Writes handed out and acknowledged, and messages held back.
 #[derive(Debug)]
 pub(crate) struct Disk<C> {
     /// The hard state as of the last write.
     written: HardState,
+    /// When that was.
+    written_at: Instant,
     /// The id of the next write.
     next: WriteId,
     /// Every write up to here is durable.
@@ -38,14 +40,20 @@ const HELD_MAX: usize = 1024;
 
 impl<C: Command> Disk<C> {
     /// A disk that holds `hard_state`, and owes nothing.
-    pub(crate) fn new(hard_state: HardState) -> Disk<C> {
+    pub(crate) fn new(hard_state: HardState, now: Instant) -> Disk<C> {
         Disk {
             written: hard_state,
+            written_at: now,
             next: WriteId(1),
             persisted: WriteId(0),
             vote_write: WriteId(0),
             held: VecDeque::new(),
         }
+    }
+
+    /// When the last write was made.
+    pub(crate) fn written_at(&self) -> Instant {
+        self.written_at
     }
 
     /// The write that will carry what changes now.
@@ -93,9 +101,10 @@ impl<C: Command> Disk<C> {
     /// The write of this turn, if there is anything to write.
     ///
     /// The commit index rides on writes made for other reasons, because losing it costs nothing but
-    /// a little time after a restart. Only when `idle` is it worth a write of its own.
+    /// a little time after a restart. Only when the disk is idle is it worth a write of its own.
     pub(crate) fn make_write(
         &mut self,
+        now: Instant,
         hard_state: HardState,
         log: &mut Log<C>,
         idle: bool,
@@ -110,6 +119,7 @@ impl<C: Command> Disk<C> {
         }
         let changed = vote_changed || commit_changed;
         self.written = hard_state;
+        self.written_at = now;
         let id = self.next;
         self.next = id.next();
         Some(Write { id, hard_state: changed.then_some(hard_state), entries: log.take_unwritten(), sync })

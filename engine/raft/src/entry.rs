@@ -1,6 +1,7 @@
 //! What the log holds.
 
 use alloc::collections::BTreeSet;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,4 +56,18 @@ pub struct Configuration {
     pub outgoing: BTreeSet<NodeId>,
     /// Members that receive the log but do not vote.
     pub learners: BTreeSet<NodeId>,
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, ids) in
+            [("voters", &self.voters), (" outgoing", &self.outgoing), (" learners", &self.learners)]
+        {
+            if !ids.is_empty() {
+                f.write_str(name)?;
+                ids.iter().try_for_each(|id| write!(f, " n{id}"))?;
+            }
+        }
+        Ok(())
+    }
 }

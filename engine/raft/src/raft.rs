@@ -43,8 +43,6 @@ pub struct Raft<C> {
     outputs: VecDeque<Output<C>>,
     /// Whether there was an input since outputs were last gathered.
     touched: bool,
-    /// A heartbeat was sent or received: time to save the commit index if nothing else was written.
-    idle: bool,
     /// Term, role and leader as of the last `Output::RoleChanged`.
     announced: (Term, Role, Option<NodeId>),
     status: Status,
@@ -87,10 +85,9 @@ impl<C: Command> Raft<C> {
             vote: hard_state.vote,
             log,
             memberships,
-            disk: Disk::new(hard_state),
+            disk: Disk::new(hard_state, now),
             outputs: VecDeque::new(),
             touched: true,
-            idle: false,
             announced: (hard_state.term, Role::Follower, None),
             status: Status::default(),
             config,
@@ -158,6 +155,18 @@ impl<C: Command> Raft<C> {
         self.memberships.latest()
     }
 
+    /// The log in memory, for invariants.
+    #[cfg(feature = "testing")]
+    pub fn log(&self) -> impl Iterator<Item = &Entry<C>> {
+        self.log.entries_from(self.log.start().index.next())
+    }
+
+    /// The term of the entry at `index`, if the log still knows, for invariants.
+    #[cfg(feature = "testing")]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
     /// Makes the outputs of a turn from what its inputs have left behind.
     ///
     /// Messages come before the write, so that the network is busy while the disk is.
@@ -173,8 +182,9 @@ impl<C: Command> Raft<C> {
             State::PreCandidate(_) | State::Candidate(_) => {}
         }
         let hard_state = HardState { term: self.term, vote: self.vote, commit: self.log.commit() };
-        let idle = mem::take(&mut self.idle);
-        self.outputs.extend(self.disk.make_write(hard_state, &mut self.log, idle).map(Output::Persist));
+        let idle = self.now.since(self.disk.written_at()) >= self.config.heartbeat_interval;
+        let write = self.disk.make_write(self.now, hard_state, &mut self.log, idle);
+        self.outputs.extend(write.map(Output::Persist));
         let committed = self.log.take_committed();
         if !committed.is_empty() {
             self.outputs.push_back(Output::Committed(committed));

@@ -5,7 +5,7 @@
 //! only after [`Cluster::persist`]. Messages wait in [`Cluster::network`], in the order they were sent.
 //! After each step the [`Invariants`] are checked; a violation panics.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -65,8 +65,6 @@ pub struct Member<C> {
     pub now: Instant,
     /// What survives a crash.
     pub disk: Stored<C>,
-    /// What the disk will hold when all writes are done: the log as the Raft has it.
-    pub memory: Stored<C>,
     /// Writes that are not durable yet, oldest first.
     pub writes: VecDeque<Write<C>>,
     /// The last entry that its state machine has applied.
@@ -117,7 +115,6 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
                 raft: None,
                 now: Instant(0),
                 disk: disk.clone(),
-                memory: disk.clone(),
                 writes: VecDeque::new(),
                 applied: Position::default(),
                 applied_configuration: configuration.clone(),
@@ -146,8 +143,12 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
         }
         member.writes.clear();
         member.raft = None;
-        self.transfers.retain(|transfer| transfer.from != id && transfer.to != id);
         self.invariants.on_crash(id);
+        // Whoever streams to it notices, and must say so.
+        self.transfers.retain(|transfer| transfer.from != id);
+        while let Some(place) = self.transfers.iter().position(|transfer| transfer.to == id) {
+            self.finish_transfer(place, false);
+        }
     }
 
     /// Starts a member from its disk.
@@ -155,13 +156,23 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
         let seed = self.seed;
         let member = self.member(id);
         member.starts += 1;
-        member.memory = member.disk.clone();
         member.applied = member.disk.snapshot.position;
         member.applied_configuration = member.disk.snapshot.configuration.clone();
         let saved = member.disk.saved();
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(id.0 * 1_000 + member.starts);
         member.raft = Some(Raft::recover(member.config.clone(), seed, member.now, saved));
         self.drain(id);
+    }
+
+    /// Gives a member another past: it starts anew with this on its disk.
+    pub fn set_disk(&mut self, id: NodeId, hard_state: HardState, entries: Vec<Entry<C>>) {
+        self.crash(id, 0, 0);
+        let write = Write { id: Default::default(), hard_state: Some(hard_state), entries, sync: true };
+        let member = self.member(id);
+        member.disk.entries.clear();
+        member.disk.apply(&write);
+        self.restart(id);
+        self.invariants.on_write(&write, &self.members[&id]);
     }
 
     /// Something happens to a member, by its clock now. Crashed members take no notice.
@@ -198,10 +209,16 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
 
     /// A member wants to read; returns the read's number.
     pub fn read(&mut self, id: NodeId) -> ReadId {
+        self.read_after(id, Vec::new())
+    }
+
+    /// Several things happen in one turn, and then a member wants to read.
+    pub fn read_after(&mut self, id: NodeId, mut inputs: Vec<Input<C>>) -> ReadId {
         let read = ReadId(self.next_read);
         self.next_read += 1;
         self.invariants.on_read(read);
-        self.handle(id, Input::Read(read));
+        inputs.push(Input::Read(read));
+        self.handle_all(id, inputs);
         read
     }
 
@@ -235,7 +252,6 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
         }
         let keep_after = Index(meta.position.index.0.saturating_sub(keep));
         member.disk.take_snapshot(&meta, keep_after);
-        member.memory.take_snapshot(&meta, keep_after);
         self.handle(id, Input::SnapshotTaken { meta, keep_after });
     }
 
@@ -277,10 +293,8 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
                 self.network.push(Envelope { from: id, to, message });
             }
             Output::Persist(write) => {
-                let member = self.member(id);
-                member.memory.apply(&write);
-                member.writes.push_back(write.clone());
                 self.invariants.on_write(&write, &self.members[&id]);
+                self.member(id).writes.push_back(write);
             }
             Output::Committed(entries) => {
                 for entry in entries {
@@ -297,9 +311,7 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
                 let member = self.member(id);
                 assert!(meta.position.index > member.applied.index, "a snapshot is news");
                 member.applied = meta.position;
-                member.applied_configuration = meta.configuration.clone();
-                member.memory.snapshot = meta;
-                member.memory.entries.clear();
+                member.applied_configuration = meta.configuration;
             }
             Output::SnapshotNeeded { to } => self.send_snapshot(id, to),
             Output::ReadReady { id: read, index } => self.invariants.on_read_ready(read, index),
@@ -405,12 +417,7 @@ pub fn entry_lines<C: fmt::Debug>(entries: &[Entry<C>]) -> String {
         match &entry.payload {
             Payload::Noop => format!("{position} noop"),
             Payload::Command(command) => format!("{position} {command:?}"),
-            Payload::Membership(configuration) => {
-                let ids = |ids: &BTreeSet<NodeId>| {
-                    ids.iter().map(|id| format!("n{id}")).collect::<Vec<_>>().join("+")
-                };
-                format!("{position} members {}", ids(&configuration.voters))
-            }
+            Payload::Membership(configuration) => format!("{position} {configuration}"),
         }
     };
     entries.iter().map(line).collect::<Vec<_>>().join(", ")

@@ -149,7 +149,6 @@ impl<C: Command> Raft<C> {
         follower.round_confirmed = follower.round_confirmed.max(round);
         let matched = follower.matched.min(self.log.persisted());
         self.log.commit_to(commit);
-        self.idle = true;
         self.send(from, Body::HeartbeatAck { matched, round });
     }
 

@@ -91,7 +91,6 @@ impl<C: Command> Raft<C> {
         }
         leader.heartbeat_at = self.now + self.config.heartbeat_interval;
         leader.heartbeat_due = true;
-        self.idle = true;
         if !self.hears_from_leadership() {
             let election_at = self.random_election_at();
             self.become_follower(None, election_at);

@@ -1,12 +1,13 @@
 //! What no schedule of messages, crashes and delays may ever break (Raft figure 3, and what this
 //! implementation promises beyond it). Everything that leaves a member is looked at once.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use core::fmt;
 
 use super::Member;
 use crate::{
-    Body, Command, Configuration, Entry, Index, Message, NodeId, Payload, Position, ReadId, Role, Term, Write,
+    Body, Command, Configuration, Entry, Index, Message, NodeId, Payload, Position, Raft, ReadId, Role, Term,
+    Write,
 };
 
 /// What was seen so far, and must never be contradicted.
@@ -80,14 +81,8 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
     /// two predecessors.
     pub(super) fn on_write(&mut self, write: &Write<C>, member: &Member<C>) {
         let Some(first) = write.entries.first() else { return };
-        let before = first.index.prev();
-        let in_log = member.memory.entries.iter().find(|entry| entry.index == before);
-        let snapshot = member.memory.snapshot.position;
-        let mut previous = match in_log {
-            Some(entry) => entry.term,
-            None if snapshot.index == before => snapshot.term,
-            None => Term(0),
-        };
+        let raft = member.raft.as_ref().expect("who writes runs");
+        let mut previous = raft.term_at(first.index.prev()).unwrap_or_default();
         for entry in &write.entries {
             let seen = (previous, entry.payload.clone());
             let known = self.entries.entry(entry.position()).or_insert_with(|| seen.clone());
@@ -143,17 +138,16 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(status.term).or_insert(id);
             assert!(leader == id, "term {} has two leaders, n{leader} and n{id}", status.term);
-            self.check_completeness(id, status.term, member);
+            self.check_completeness(id, status.term, raft);
         }
     }
 
     /// Leader completeness (Raft §5.4): a leader has everything committed in earlier terms. (Not in
     /// later ones: a slow election can be won when a later term has long committed something.)
-    fn check_completeness(&self, id: NodeId, term: Term, member: &Member<C>) {
-        let start = member.memory.snapshot.position.index;
-        let terms: BTreeSet<Position> = member.memory.entries.iter().map(Entry::position).collect();
-        for (_, (position, known_in)) in self.committed.range(start.next()..) {
-            let has = *known_in >= term || terms.contains(position);
+    fn check_completeness(&self, id: NodeId, term: Term, raft: &Raft<C>) {
+        let first = raft.log().next().map_or(raft.status().last.index, |entry| entry.index);
+        for (&index, (position, known_in)) in self.committed.range(first..) {
+            let has = *known_in >= term || raft.term_at(index) == Some(position.term);
             assert!(has, "n{id} leads term {term} without the committed {position}");
         }
     }
