@@ -99,7 +99,9 @@ impl Watchers {
         let Some(slot) = self.ids.remove(&id) else { return };
         let watcher = self.slots[slot as usize].take().expect("an id names a slot in use");
         self.subjects.remove(&watcher.request.range, slot);
-        self.waiting.remove(&(watcher.start, slot));
+        if let Some(start) = watcher.request.start {
+            self.waiting.remove(&(start, slot));
+        }
         if !watcher.queued {
             self.free.push(slot);
         }
@@ -116,8 +118,8 @@ impl Watchers {
         let Some(slot) = self.ids.get(&id).copied() else { return };
         let watcher = self.slots[slot as usize].as_mut().expect("an id names a slot in use");
         watcher.progress = true;
-        if watcher.not_begun(revision) {
-            self.waiting.insert((watcher.start, slot));
+        if let Some(start) = watcher.awaited(revision) {
+            self.waiting.insert((start, slot));
         }
         self.enqueue(slot);
     }
@@ -164,8 +166,9 @@ impl Watchers {
         }
         self.waiting.clear();
         for (slot, watcher) in self.slots.iter().enumerate() {
-            if let Some(watcher) = watcher.as_ref().filter(|w| w.progress && w.not_begun(revision)) {
-                self.waiting.insert((watcher.start, slot as Slot));
+            let asking = watcher.as_ref().filter(|watcher| watcher.progress);
+            if let Some(start) = asking.and_then(|watcher| watcher.awaited(revision)) {
+                self.waiting.insert((start, slot as Slot));
             }
         }
     }
@@ -229,9 +232,9 @@ impl Watcher {
         self.matches.front().copied().or(self.scan_from)
     }
 
-    /// Whether a start revision was asked for that does not exist yet: no progress before it.
-    fn not_begun(&self, revision: Revision) -> bool {
-        self.request.start.is_some() && revision < self.start
+    /// The start revision that was asked for, if it does not exist yet: no progress before it.
+    fn awaited(&self, revision: Revision) -> Option<Revision> {
+        self.request.start.filter(|start| *start > revision)
     }
 
     /// Whether what it needs next is gone.
@@ -260,7 +263,7 @@ impl Watcher {
         if self.credit > 0 && !self.matches.is_empty() {
             return Some(WatchUpdate::Events { revision, events: self.take_events(mvcc) });
         }
-        if self.progress && self.needs().is_none() && !self.not_begun(revision) {
+        if self.progress && self.needs().is_none() && self.awaited(revision).is_none() {
             self.progress = false;
             return Some(WatchUpdate::Progress { revision });
         }

@@ -1,0 +1,113 @@
+//! What a watcher must be told, checked update by update.
+
+use quorate_store::{WatchRequest, WatchUpdate};
+
+use crate::reference::Model;
+
+/// A watcher as its owner sees it.
+pub struct Watching {
+    request: WatchRequest,
+    /// The revision at which it was added, until it has been told.
+    created: Option<i64>,
+    /// All its events before this revision have been delivered.
+    next: i64,
+    credit: i64,
+    progress: bool,
+    /// Whether it can only be lost to a compaction by an event of its own that it has not got: it has
+    /// been at the head. Before, it needs every revision from its start on.
+    at_head: bool,
+}
+
+impl Watching {
+    pub fn new(request: WatchRequest, model: &Model) -> Watching {
+        let start = request.start.map_or(model.revision() + 1, |start| start.0);
+        Watching {
+            at_head: start > model.revision(),
+            created: Some(model.revision()),
+            next: start,
+            credit: 0,
+            progress: false,
+            request,
+        }
+    }
+
+    pub fn add_credit(&mut self, events: u32) {
+        self.credit += i64::from(events);
+    }
+
+    pub fn ask_progress(&mut self) {
+        self.progress = true;
+    }
+
+    /// The contents have been replaced: what was missed must be looked for.
+    pub fn on_replace(&mut self) {
+        self.at_head = false;
+    }
+
+    /// Holds an update against the model. False if the watcher is gone.
+    pub fn check(&mut self, update: WatchUpdate, model: &Model) -> bool {
+        if let WatchUpdate::Created { revision } = update {
+            assert_eq!(Some(revision.0), self.created.take(), "creation is told once, as of then");
+            return true;
+        }
+        assert_eq!(self.created, None, "creation is told first");
+        match update {
+            WatchUpdate::Created { .. } => unreachable!("handled above"),
+            WatchUpdate::Events { revision, events } => {
+                assert_eq!(revision.0, model.revision());
+                assert!(!events.is_empty(), "an update has events");
+                let mut events = events.as_slice();
+                while !events.is_empty() {
+                    assert!(self.credit > 0, "no revision is begun without credit");
+                    let due = self.due(model).expect("there are events to deliver");
+                    let expected = model.events_for(&self.request, due);
+                    assert!(due >= model.compacted, "compacted events are not delivered");
+                    assert!(events.len() >= expected.len(), "a revision is not split");
+                    assert_eq!(events[..expected.len()], expected, "events of revision {due}");
+                    events = &events[expected.len()..];
+                    self.credit -= expected.len() as i64;
+                    self.next = due + 1;
+                }
+                true
+            }
+            WatchUpdate::Progress { revision } => {
+                assert!(self.progress, "progress is told when asked for");
+                assert!(self.has_begun(model), "no progress before the start");
+                assert_eq!(revision.0, model.revision());
+                assert_eq!(self.due(model), None, "progress follows all events");
+                self.progress = false;
+                true
+            }
+            WatchUpdate::Compacted { compact_revision, revision } => {
+                assert_eq!((compact_revision.0, revision.0), (model.compacted, model.revision()));
+                let needed = if self.at_head { self.due(model) } else { Some(self.next) };
+                assert!(needed.is_some_and(|needed| needed < model.compacted), "nothing needed is gone");
+                false
+            }
+        }
+    }
+
+    /// Checks that nothing that should have been told is left, when nobody has an update any more.
+    pub fn check_idle(&mut self, model: &Model) {
+        assert_eq!(self.created, None, "creation is told at once");
+        let due = self.due(model);
+        assert!(due.is_none_or(|due| due >= model.compacted), "a lost watcher is told");
+        if self.credit > 0 {
+            assert_eq!(due, None, "with credit, everything is delivered");
+            self.at_head = true;
+            self.next = self.next.max(model.revision() + 1);
+        }
+        let answered = !self.progress || due.is_some() || !self.has_begun(model);
+        assert!(answered, "progress is told as soon as it can be");
+    }
+
+    /// The next revision that has events for it.
+    fn due(&self, model: &Model) -> Option<i64> {
+        (self.next.max(0)..=model.revision())
+            .find(|revision| !model.events_for(&self.request, *revision).is_empty())
+    }
+
+    fn has_begun(&self, model: &Model) -> bool {
+        self.request.start.is_none_or(|start| start.0 <= model.revision())
+    }
+}
