@@ -170,8 +170,8 @@ pub(crate) fn import(parts: Vec<SnapshotPart>) -> Result<Store, ImportError> {
     if parts.next().is_some() {
         return Err(ImportError("there are parts after the end"));
     }
-    if end != (head.revision.max(Revision(1))) {
-        return Err(ImportError("the events do not reach the revision of the head"));
+    if end != head.revision {
+        return Err(ImportError("the events do not end at the revision of the head"));
     }
     import_tables(&mut store, head)?;
     Ok(store)

@@ -299,6 +299,7 @@ impl Store {
     }
 
     fn compact(&mut self, revision: Revision) -> Result<Response, Error> {
+        self.watchers.before_compact(&self.mvcc);
         self.mvcc.compact(revision)?;
         self.note_effect(Effect::Compact, |checksum| checksum.word(revision.0 as u64));
         self.watchers.on_compact(revision);
@@ -350,8 +351,8 @@ impl Store {
 #[error("snapshot parts do not fit together: {0}")]
 pub struct ImportError(pub &'static str);
 
-/// How much garbage an applied command removes. A command makes less than that, so the sweep gains on
-/// the writes.
+/// How much garbage an applied command removes: more than most commands make, so that the sweep gains
+/// on the writes.
 const SWEEP_STEPS_PER_COMMAND: usize = 64;
 
 /// How much garbage one call of `maintain` removes: well below a millisecond's work.

@@ -13,7 +13,8 @@
 //!
 //! Promises to a watcher: events come in order, once, none left out, all events of a revision in one
 //! update; nothing of before its start revision (etcd #20221); a `Progress` follows every event that is
-//! not later than it (etcd #15220); once what it needs next has been compacted, it is told and gone.
+//! not later than it (etcd #15220); once what it needs next has been compacted, it is told and gone; that happens only to
+//! watchers that start in the past or lack credit.
 
 mod subjects;
 
@@ -43,6 +44,8 @@ pub(crate) struct Watchers {
     runnable: VecDeque<Slot>,
     /// Watchers that asked for progress before their start revision, by that revision.
     waiting: BTreeSet<(Revision, Slot)>,
+    /// Updates made before they were polled, because a compaction came.
+    ready: VecDeque<(WatchId, WatchUpdate)>,
 }
 
 /// Where a watcher lives.
@@ -94,8 +97,13 @@ impl Watchers {
         self.enqueue(slot);
     }
 
-    /// Removes a watcher, if there is one.
+    /// Removes a watcher, if there is one, and what it has not been told yet.
     pub(crate) fn cancel(&mut self, id: WatchId) {
+        self.remove(id);
+        self.ready.retain(|(other, _)| *other != id);
+    }
+
+    fn remove(&mut self, id: WatchId) {
         let Some(slot) = self.ids.remove(&id) else { return };
         let watcher = self.slots[slot as usize].take().expect("an id names a slot in use");
         self.subjects.remove(&watcher.request.range, slot);
@@ -145,7 +153,15 @@ impl Watchers {
         }
     }
 
-    /// History has been compacted: whoever needed it is to be told.
+    /// History is about to be compacted: whoever has credit gets what has happened until now. Otherwise
+    /// a compaction that comes in the same turn as a write would lose a watcher that did not lag at all.
+    pub(crate) fn before_compact(&mut self, mvcc: &Mvcc) {
+        while let Some(update) = self.next_in_turn(mvcc) {
+            self.ready.push_back(update);
+        }
+    }
+
+    /// History has been compacted: whoever still needed it is to be told.
     pub(crate) fn on_compact(&mut self, compact_revision: Revision) {
         for slot in 0..self.slots.len() {
             if self.slots[slot].as_ref().is_some_and(|watcher| watcher.is_lost(compact_revision)) {
@@ -175,6 +191,10 @@ impl Watchers {
 
     /// The next update for anybody, in turn.
     pub(crate) fn poll(&mut self, mvcc: &Mvcc) -> Option<(WatchId, WatchUpdate)> {
+        self.ready.pop_front().or_else(|| self.next_in_turn(mvcc))
+    }
+
+    fn next_in_turn(&mut self, mvcc: &Mvcc) -> Option<(WatchId, WatchUpdate)> {
         while let Some(slot) = self.runnable.pop_front() {
             let Some(watcher) = self.slots[slot as usize].as_mut() else {
                 // It was cancelled while it waited for its turn.
@@ -185,7 +205,7 @@ impl Watchers {
             let Some(update) = watcher.next_update(mvcc) else { continue };
             let id = watcher.id;
             if matches!(update, WatchUpdate::Compacted { .. }) {
-                self.cancel(id);
+                self.remove(id);
             } else if watcher.can_deliver() || watcher.progress || watcher.is_lost(mvcc.compact_revision()) {
                 self.enqueue(slot);
             }

@@ -19,6 +19,8 @@ pub struct Model {
     /// By revision.
     pub events: Vec<Vec<EventKind>>,
     pub compacted: i64,
+    /// The revision at which that was last tried.
+    pub compacted_at: i64,
     pub leases: BTreeMap<LeaseId, i64>,
     members: BTreeMap<u64, MemberAttributes>,
     alarms: BTreeSet<(u64, AlarmKind)>,
@@ -37,6 +39,7 @@ impl Model {
             states: vec![State::new(), State::new()],
             events: vec![Vec::new(), Vec::new()],
             compacted: 0,
+            compacted_at: 0,
             leases: BTreeMap::new(),
             members: BTreeMap::new(),
             alarms: BTreeSet::new(),
@@ -154,6 +157,7 @@ impl Model {
                 self.run(txn, 0, draft)
             }
             Command::Compact(revision) => {
+                self.compacted_at = self.revision();
                 if revision.0 <= self.compacted {
                     return Err(Error::Compacted);
                 }
