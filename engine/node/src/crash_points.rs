@@ -146,11 +146,13 @@ fn start(disk: &MemoryDisk) -> Result<Recovery<MemoryDisk>, Error> {
     ready(recover(disk, identity(), SEGMENT_BYTES))
 }
 
+type Task = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+
 /// The storage tasks, run by hand.
 struct Member {
     queue: StorageQueue,
     inbox: InboxReceiver,
-    tasks: [Pin<Box<dyn Future<Output = Result<(), Error>>>>; 2],
+    tasks: [Task; 2],
     /// The power has gone, perhaps after the last step was acknowledged.
     ended: bool,
 }
@@ -160,8 +162,7 @@ impl Member {
         let (sender, receiver) = inbox();
         let (queue, storage, snapshots) = tasks(recovery.wal, recovery.snapshots, &sender);
         // Snapshots first: what they complete goes on to the log.
-        let tasks: [Pin<Box<dyn Future<Output = _>>>; 2] =
-            [Box::pin(snapshots.run()), Box::pin(storage.run())];
+        let tasks: [Task; 2] = [Box::pin(snapshots.run()), Box::pin(storage.run())];
         Member { queue, inbox: receiver, tasks, ended: false }
     }
 

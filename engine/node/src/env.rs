@@ -42,6 +42,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 }
 
 /// An open file.
+#[expect(clippy::len_without_is_empty, reason = "a length that takes an await is not a collection's")]
 pub trait File: Send + 'static {
     /// The file's length in bytes.
     fn len(&self) -> impl Future<Output = io::Result<u64>> + Send;

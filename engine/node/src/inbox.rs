@@ -124,6 +124,18 @@ impl Inbox {
 }
 
 impl InboxReceiver {
+    /// The next peer's message, for tests of networks. Everything else is dropped.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn next_message(&mut self) -> Option<(NodeId, Message)> {
+        loop {
+            let event = self.receiver.recv().await?;
+            self.taken(&event);
+            if let Event::Message { from, message, .. } = event {
+                return Some((from, message));
+            }
+        }
+    }
+
     /// Takes note that an event has left the queue.
     pub(crate) fn taken(&self, event: &Event) {
         match event {

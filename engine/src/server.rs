@@ -1,0 +1,279 @@
+//! A whole member in this process: disk, peers, node and services put together.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_api::{Api, Limits, Member};
+use quorate_node::{ClusterId, Disk, Inbox, InboxReceiver, Node, NodeHandle};
+use quorate_raft::{Configuration, NodeId};
+use quorate_replica::Request;
+use quorate_store::{Command, MemberAttributes};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::SystemClock;
+use crate::config::url::{self, Url};
+use crate::config::{ClusterState, Config};
+use crate::disk::{self, DirectoryError, FileDisk};
+use crate::http::{self, State};
+use crate::metrics::Metrics;
+use crate::network::{self, TcpNetwork};
+
+/// A running member.
+#[derive(Debug)]
+pub struct Server {
+    node: NodeHandle,
+    /// Ends the serving of clients when dropped.
+    serving: Option<oneshot::Sender<()>>,
+    /// What can go wrong while it runs; closed when everything has ended.
+    failures: mpsc::Receiver<ServerError>,
+}
+
+/// Why a member cannot start, or cannot go on.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The data directory holds what etcd has written.
+    #[error(
+        "the data directory {} was written by etcd, whose format quorate does not read: give quorate a directory of \
+         its own", .0.display()
+    )]
+    EtcdDirectory(PathBuf),
+    /// What is on the disk cannot be used, or the disk has failed.
+    #[error(transparent)]
+    Node(#[from] quorate_node::Error),
+    /// An address cannot be listened on.
+    #[error("listen tcp {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The system has no thread to give.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// A member cannot join a running cluster yet.
+    #[error(
+        "joining an existing cluster is not supported by this version of quorate: start all members with \
+         --initial-cluster-state=new, or give this one its old data directory"
+    )]
+    CannotJoin,
+    /// A task of the node has panicked: a broken invariant.
+    #[error("the task {0} has ended unexpectedly")]
+    Panicked(&'static str),
+}
+
+impl Server {
+    /// Recovers what the data directory holds and serves from then on. To be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// When the directory, an address or what is on the disk cannot be used. Nothing is overwritten then.
+    pub async fn start(config: &Config) -> Result<Server, ServerError> {
+        let metrics = Arc::new(Metrics::default());
+        let disk = open_directory(config, &metrics).await?;
+        let client_listeners = listen("client", &config.listen_client_urls).await?;
+        let peer_listeners = listen("peer", &config.listen_peer_urls).await?;
+
+        let (inbox, receiver) = quorate_node::inbox();
+        let (network, peer_tasks) = TcpNetwork::new(peers(config), peer_listeners, inbox.clone());
+        let clock = SystemClock::new();
+        let node = start_node(config, (clock, disk, network), (inbox, receiver)).await?;
+        let handle = node.handle.clone();
+
+        let (failed, failures) = mpsc::channel(1);
+        run_on_thread("log", node.storage.run(), failed.clone())?;
+        run_on_thread("snapshots", node.snapshots.run(), failed.clone())?;
+        let driver = tokio::spawn(node.driver.run());
+        let peers = tokio::spawn(peer_tasks.run());
+        tokio::spawn(async move {
+            let ended = driver.await;
+            peers.abort();
+            if ended.is_err() {
+                let _ = failed.send(ServerError::Panicked("driver")).await;
+            }
+        });
+
+        let api = Arc::new(Api::new(handle.clone(), clock, api_config(config)));
+        let state = Arc::new(State { api, metrics });
+        let (serving, stop) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stop.await;
+        };
+        tokio::spawn(http::serve(client_listeners, state, http::Options::default(), stopped));
+        tokio::spawn(publish(handle.clone(), attributes(config)));
+        Ok(Server { node: handle, serving: Some(serving), failures })
+    }
+
+    /// Waits until something goes wrong that ends the member.
+    pub async fn failed(&mut self) -> ServerError {
+        match self.failures.recv().await {
+            Some(error) => error,
+            None => ServerError::Panicked("node"),
+        }
+    }
+
+    /// Stops serving, then stops the node and waits until what it was given is on the disk.
+    pub async fn stop(mut self) {
+        drop(self.serving.take());
+        self.node.stop();
+        while self.failures.recv().await.is_some() {}
+    }
+
+    /// A way to the node, for programs that embed a server.
+    #[must_use]
+    pub fn node(&self) -> &NodeHandle {
+        &self.node
+    }
+}
+
+/// Opens and locks the data directory, after a look at whose it is.
+async fn open_directory(config: &Config, metrics: &Arc<Metrics>) -> Result<FileDisk, ServerError> {
+    if config.data_dir.join("member").is_dir() {
+        return Err(ServerError::EtcdDirectory(config.data_dir.clone()));
+    }
+    let metrics = Arc::clone(metrics);
+    let disk = FileDisk::open(&config.data_dir, move |name, took| {
+        if name.ends_with(".wal") {
+            metrics.wal_fsync.observe(took);
+        }
+    })?;
+    let names = disk
+        .list()
+        .await
+        .map_err(|source| DirectoryError::Write { path: config.data_dir.clone(), source })?;
+    if names.is_empty() && config.cluster_state == ClusterState::Existing {
+        return Err(ServerError::CannotJoin);
+    }
+    Ok(disk)
+}
+
+/// Listens on every address that the URLs stand for.
+async fn listen(purpose: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, ServerError> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let address = url.address();
+        let listener = TcpListener::bind(&address)
+            .await
+            .map_err(|source| ServerError::Listen { address: address.clone(), source })?;
+        tracing::info!(purpose, url = url.to_string(), "listening");
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn peers(config: &Config) -> network::Config {
+    let id = config.member_id();
+    let peers: BTreeMap<NodeId, Vec<String>> = config
+        .initial_cluster
+        .iter()
+        .map(|(_, urls)| (NodeId(config.id_of(urls)), urls.iter().map(Url::address).collect()))
+        .filter(|(peer, _)| *peer != NodeId(id))
+        .collect();
+    network::Config { cluster: ClusterId(config.cluster_id()), id: NodeId(id), peers }
+}
+
+async fn start_node(
+    config: &Config,
+    world: (SystemClock, FileDisk, TcpNetwork),
+    inbox: (Inbox, InboxReceiver),
+) -> Result<Node<SystemClock, FileDisk, TcpNetwork>, ServerError> {
+    let mut raft = quorate_raft::Config::new(NodeId(config.member_id()));
+    raft.election_timeout = config.election_timeout;
+    raft.heartbeat_interval = config.heartbeat_interval;
+    raft.pre_vote = config.pre_vote;
+    let replica = quorate_replica::Config {
+        raft,
+        snapshot_entries: config.snapshot_count,
+        catchup_entries: config.catchup_entries,
+        quota_bytes: config.quota_bytes.unwrap_or(0),
+        request_timeout: Duration::from_secs(5) + 2 * config.election_timeout,
+    };
+    let voters = config.initial_cluster.iter().map(|(_, urls)| NodeId(config.id_of(urls))).collect();
+    let initial = Configuration { voters, ..Configuration::default() };
+    let config = quorate_node::Config::new(ClusterId(config.cluster_id()), initial, replica);
+    Ok(Node::start(config, rand::random(), world, inbox).await?)
+}
+
+fn api_config(config: &Config) -> quorate_api::Config {
+    let members = config
+        .initial_cluster
+        .iter()
+        .map(|(_, urls)| Member {
+            id: config.id_of(urls),
+            peer_urls: urls.iter().map(Url::to_string).collect(),
+        })
+        .collect();
+    let mut limits = Limits::default().txn_ops(config.max_txn_ops);
+    limits.request_bytes_max = config.max_request_bytes;
+    quorate_api::Config {
+        cluster_id: config.cluster_id(),
+        member_id: config.member_id(),
+        members,
+        election_timeout: config.election_timeout,
+        watch_progress_interval: config.progress_interval,
+        limits,
+        seed: rand::random(),
+    }
+}
+
+/// Runs one of the node's storage tasks on a thread of its own and reports how it fails.
+fn run_on_thread(
+    name: &'static str,
+    task: impl Future<Output = Result<(), quorate_node::Error>> + Send + 'static,
+    failed: mpsc::Sender<ServerError>,
+) -> Result<(), ServerError> {
+    let ended = disk::spawn(name, task).map_err(ServerError::Thread)?;
+    tokio::spawn(async move {
+        let error = match ended.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.into(),
+            Err(_) => ServerError::Panicked(name),
+        };
+        let _ = failed.send(error).await;
+    });
+    Ok(())
+}
+
+fn attributes(config: &Config) -> MemberAttributes {
+    MemberAttributes {
+        id: config.member_id(),
+        name: config.name.clone(),
+        peer_urls: config.peer_urls().iter().map(Url::to_string).collect(),
+        client_urls: config.advertise_client_urls.iter().map(Url::to_string).collect(),
+    }
+}
+
+/// Makes this member's name and URLs known to the cluster, trying until it is done: that is when clients can be
+/// served with everything they may ask for.
+async fn publish(node: NodeHandle, attributes: MemberAttributes) {
+    let (id, name) = (format!("{:x}", attributes.id), attributes.name.clone());
+    let client_urls = attributes.client_urls.join(",");
+    loop {
+        let command = Command::MemberAttributes(attributes.clone());
+        match node.request(Request::Command(command)).await {
+            Ok(_) => break,
+            Err(quorate_replica::Error::Stopped) => return,
+            Err(error) => tracing::warn!(%error, "cannot make this member known to the cluster; trying on"),
+        }
+    }
+    tracing::info!(member_id = id, name, client_urls, "ready to serve client requests");
+}
+
+/// One line for the log when a member starts.
+#[must_use]
+pub fn describe(config: &Config) -> String {
+    format!(
+        "member {:x} of cluster {:x}, clients at {}, peers at {}",
+        config.member_id(),
+        config.cluster_id(),
+        url::join(&config.listen_client_urls),
+        url::join(&config.listen_peer_urls)
+    )
+}
