@@ -260,6 +260,18 @@ mod tests {
     }
 
     #[test]
+    fn sendings_become_rarer_up_to_a_limit() {
+        let route = Route { term: Term(1), leader: NodeId(1) };
+        let mut sent = None;
+        let mut gaps = core::iter::from_fn(|| {
+            sent = Some(Sent::again(sent, route, Instant(0)));
+            Some(sent?.due(Duration::from_nanos(1)).0)
+        });
+        assert!([1, 2, 4, 8, 16, 16].into_iter().eq(gaps.by_ref().take(6)));
+        assert_eq!(gaps.nth(1_000), Some(16), "the count saturates");
+    }
+
+    #[test]
     fn of_an_earlier_boot_nothing_waits() {
         let mut pending = Pending::new(2);
         pending.insert(Waiting { id: RequestId { boot: 2, sequence: 1 }, ..waiting(1) });

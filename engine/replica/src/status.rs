@@ -38,6 +38,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} applied={} rev={}", self.raft, self.applied, self.revision)?;
         write!(f, " snapshot={} pending={} watchers={}", self.snapshot, self.pending, self.watchers)?;
+        if self.snapshots_refused > 0 {
+            write!(f, " snapshots_refused={}", self.snapshots_refused)?;
+        }
         if self.lessor {
             f.write_str(" lessor")?;
         }
