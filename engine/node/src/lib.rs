@@ -35,6 +35,8 @@ mod crash_points;
 mod driver;
 mod env;
 mod error;
+#[cfg(test)]
+mod golden;
 mod handle;
 mod inbox;
 pub mod limits;
