@@ -35,7 +35,8 @@ pub enum Input<C> {
         keep_after: Index,
     },
     /// A whole snapshot, streamed by `from` (the leader of `term`), is durable here. Raft decides
-    /// whether it is news: [`Output::Restore`] follows if so, and in any case an acknowledgement.
+    /// whether it is news: [`Output::Restore`] follows if it holds what the log does not. In any case
+    /// the present leader is told what this member has.
     SnapshotReceived {
         /// Who sent it.
         from: NodeId,
@@ -44,7 +45,9 @@ pub enum Input<C> {
         /// What it covers.
         meta: SnapshotMeta,
     },
-    /// Streaming a snapshot to this peer has ended without success; it will be needed again.
+    /// Streaming a snapshot to this peer has ended without success, for whatever reason (the peer
+    /// has restarted, say). It is needed again at the peer's next sign of life; until this input, or the
+    /// peer's acknowledgement of the snapshot, the peer gets nothing but heartbeats.
     SnapshotFailed {
         /// The peer.
         to: NodeId,
@@ -79,8 +82,8 @@ pub enum Output<C> {
         /// The read index.
         index: Index,
     },
-    /// Leadership changed or is unknown: whether the reads of this id could have been answered is
-    /// not known; ask again with a new id.
+    /// There is no leader, leadership has changed, or too many reads wait: whether the reads of this id
+    /// could have been answered is not known. Ask again with a new id, when there is a leader.
     ReadDropped {
         /// The id given with [`Input::Read`].
         id: ReadId,
@@ -88,7 +91,8 @@ pub enum Output<C> {
     /// A proposal was not appended because this node does not lead; nothing happened.
     Refused(C),
     /// This peer needs entries that the log no longer holds: stream it a snapshot of the applied
-    /// state. Emitted once, until `SnapshotFailed` or the peer's acknowledgement.
+    /// state, beginning anew if one is already under way. Emitted once until `SnapshotFailed`, or until
+    /// the peer acknowledges something that the log cannot continue.
     SnapshotNeeded {
         /// The peer.
         to: NodeId,
@@ -107,6 +111,7 @@ pub struct Write<C> {
     /// The term, vote and commit index, if any of them changed.
     pub hard_state: Option<HardState>,
     /// Consecutive entries; one at an index that is already in the log replaces it and all after it.
+    /// After a snapshot they may begin beyond the end of the log on disk: the snapshot covers the gap.
     pub entries: Vec<Entry<C>>,
     /// False when only the commit index moved, so that the write may stay in the page cache.
     pub sync: bool,
@@ -141,6 +146,7 @@ pub struct Saved<C> {
     pub hard_state: HardState,
     /// The snapshot that the owner's state machine starts from.
     pub snapshot: SnapshotMeta,
-    /// The log after the snapshot.
+    /// The log after the snapshot, without a gap. (If the log on disk begins after, or ends before,
+    /// the entry that follows the snapshot, there is none.)
     pub entries: Vec<Entry<C>>,
 }

@@ -1,4 +1,93 @@
 //! Raft as a pure state machine.
+//!
+//! Raft lets a group of members agree on a growing *log* of entries, although any minority of them may
+//! crash, and messages may be lost, delayed, duplicated and reordered. Whoever applies the same log to
+//! the same state machine gets the same state. The source is Ongaro and Ousterhout, "In Search of an
+//! Understandable Consensus Algorithm" (cited as "Raft §"), and Ongaro's dissertation ("thesis §").
+//!
+//! # The idea, in the order in which to read the files
+//!
+//! Time is divided into *terms*, each of which has at most one *leader*, elected by a majority. The
+//! leader adds entries to its log and copies them to the others. An entry that is durable at a majority
+//! is *committed*: any majority that elects a later leader overlaps with that one, and no one votes for
+//! a candidate whose log lacks what it has. So later leaders have every committed entry.
+//!
+//! - [`Input`] and [`Output`] (`io.rs`): all that can happen to a Raft, and all that it asks for.
+//! - [`Body`] (`message.rs`): what members say to each other, and what a receiver may conclude.
+//! - [`Raft`] (`raft.rs`): the rules about terms that hold in every role. Below it `candidate.rs`
+//!   (elections), `leader.rs` (replication, commit) and `follower.rs`.
+//! - `log.rs`: the entries in memory, what of them is durable, committed, applied.
+//! - `disk.rs`: what was handed to the disk, and messages that wait for it.
+//! - `progress.rs`: what a leader knows of a peer's log, and what to send next.
+//! - `reads.rs`: linearizable reads without log entries.
+//! - `quorum.rs`, `membership.rs`: who takes part, and how many are enough.
+//!
+//! # How to drive it
+//!
+//! A Raft has no clock, disk, network or thread. Its owner calls [`Raft::handle`] with whatever has
+//! happened, any number of times, then [`Raft::poll_output`] until it is empty, and carries out what it
+//! was given, in any order across kinds and in the given order within one kind: that is one *turn*. It
+//! calls `handle` again at the latest at [`Raft::deadline`]. Outputs are made when they are polled, so
+//! everything proposed in a turn shares one write and one message per peer. `examples/three_nodes.rs`
+//! is a whole cluster on a page.
+//!
+//! The owner has no duties of ordering. Nothing is handed out before it is safe to carry out; that
+//! waiting is done in here, because here it can be tested.
+//!
+//! Everything is deterministic: the same inputs at the same times, and the same seed, give the same
+//! outputs.
+//!
+//! # Invariants
+//!
+//! Safety, whatever the schedule (`testing::Invariants` checks each at every step of every test):
+//!
+//! - *Election safety*: at most one leader per term. A vote is durable before anybody hears of it.
+//! - *Log matching*: entries at the same position are equal, and so is everything before them. An
+//!   append names the position before it; a conflict truncates, and nothing else does.
+//! - *Leader completeness*: a leader has everything that was committed in earlier terms. Votes go only
+//!   to candidates whose last position is at least the voter's.
+//! - *State-machine safety*: nobody applies a different entry at the same index.
+//! - *Commit*: an index is committed when a quorum holds it durably *and* its entry is of the
+//!   leader's term (Raft figure 8). The leader's own disk counts like any other, no earlier.
+//! - *Acknowledgements* speak only of what is on the speaker's disk, and of the present leader's log.
+//! - *No forgotten terms*: no message leaves before its sender's term and vote are durable.
+//! - *Durability of an entry* is that of the write that last carried it. An index proves nothing.
+//! - *Reads* see everything whose commit anybody knew of before they were asked.
+//! - Terms and commit indexes never go down; nor do the match indexes of one leadership.
+//!
+//! Liveness and manners:
+//!
+//! - Whoever has heard from a leader within the election timeout helps nobody else to become one, and
+//!   does not adopt a candidate's term; a leader with a quorum likewise (thesis §4.2.3). With *pre-vote*
+//!   (thesis §9.6), a member that cannot win does not raise its term in the first place.
+//! - A leader that has not heard from a quorum for an election timeout steps down (thesis §6.2). So
+//!   under partial partitions, whoever can talk both ways with a quorum gets elected in the end.
+//! - Lost messages are repaired without memory of what was sent: heartbeats' answers say what a follower
+//!   has verified, and an empty append at the end of what it should have is refused if it lacks something.
+//! - Memory is bounded but for the log itself, which the owner compacts: appends in flight are numbers
+//!   in a window, entries for slow peers stay in the log, reads and held messages have limits.
+//!
+//! # What differs from the paper
+//!
+//! - Replies to appends are not one per request: a follower acknowledges *state* (how far its log is
+//!   known to match, durably) at the end of a turn and when its disk has made progress.
+//! - A refused append carries a hint of position and term, and both sides skip whole terms, so that logs
+//!   are brought in line in about one exchange per conflicting term (Raft §5.3, end).
+//! - A leader sends entries while it writes them itself, and may commit them before its own disk has
+//!   them (thesis §10.2.1).
+//! - The commit index is saved as a hint, so that a restarted member need not wait to apply.
+//! - A learner answers a request for a vote, because the candidate may know better than the learner
+//!   whether it votes; a candidate counts voters only.
+//!
+//! # What is not implemented
+//!
+//! - *Changing the membership.* Configurations are entries, take effect when appended, revert when
+//!   truncated, and may be joint; but there is no input that proposes one.
+//! - *Leadership transfer* (thesis §3.10).
+//! - *Reads by lease* (thesis §6.4.1): they trust clocks. Reads here cost one round of messages, shared
+//!   by all reads of a turn.
+//! - *Streaming of snapshots*: Raft says who needs one and decides whether a received one is news; its
+//!   owner moves the bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 
