@@ -21,7 +21,8 @@ pub struct KeyRange {
     pub end: RangeEnd,
 }
 
-/// Where a range of keys ends.
+/// Where a range of keys ends. Ordered: of two ranges that are not single keys, the one whose end is less
+/// ends first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RangeEnd {
     /// The range is the one key it starts with.

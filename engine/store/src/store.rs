@@ -123,8 +123,9 @@ impl Store {
         snapshot::content_hash(&self.snapshot_head(), &self.mvcc)
     }
 
-    /// Removes some of what compactions have left behind, and returns whether there is more. Every applied
-    /// command does some of this; an owner with nothing else to do may do the rest.
+    /// Removes some of what compactions have left behind, and returns whether calling again would remove
+    /// more: not while an export is open. Every applied command does some of this; an owner with nothing
+    /// else to do may do the rest.
     pub fn maintain(&mut self) -> bool {
         self.sweep(SWEEP_STEPS_PER_CALL)
     }

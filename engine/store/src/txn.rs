@@ -219,3 +219,25 @@ fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
 const DEPTH_MAX: u32 = 128;
 
 const ENTERED: &str = "steps lie between an enter and its leave";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Branch, Command};
+    use crate::store::Store;
+
+    /// Nobody who walks or drops an answer may run out of stack, so the depth is bounded.
+    #[test]
+    fn a_chain_of_transactions_has_a_greatest_depth() {
+        let chain = |depth: u32| {
+            let nested = |index| Branch { success: vec![Operation::Nested(index)], ..Branch::default() };
+            let mut branches: Vec<Branch> = (1..depth).map(nested).collect();
+            branches.push(Branch::default());
+            Command::Txn(Txn { branches })
+        };
+        let mut store = Store::new();
+        assert!(store.apply(&chain(DEPTH_MAX)).result.is_ok());
+        assert_eq!(store.apply(&chain(DEPTH_MAX + 1)).result, Err(Error::MalformedTxn));
+        assert_eq!(store.apply(&chain(1_000_000)).result, Err(Error::MalformedTxn));
+    }
+}

@@ -152,12 +152,18 @@ impl Mvcc {
         self.size_bytes += new.size_bytes();
         if let Some(old) = old {
             assert!(old.mod_revision < new.mod_revision, "a key is written once per revision");
-            self.past.entry(new.key.clone()).or_default().push_back(old);
+            self.supersede(old);
         }
         if new.is_tombstone() {
-            self.past.entry(new.key.clone()).or_default().push_back(new.clone());
+            self.supersede(new.clone());
         }
         self.open.push(new);
+    }
+
+    /// Adds to the past. Most keys there have one version: no more room than that to begin with.
+    fn supersede(&mut self, version: Arc<KeyValue>) {
+        let versions = self.past.entry(version.key.clone()).or_insert_with(|| Versions::with_capacity(1));
+        versions.push_back(version);
     }
 
     // --- Reading ---
@@ -362,14 +368,14 @@ impl Mvcc {
 
     // --- Export and import: the state at a compacted revision, then the events since ---
 
-    /// The next versions, in key order from `from` on, of keys that were last changed before
-    /// `compact_revision` as of then. `Err` is the key that comes after a walk of `steps` keys.
+    /// Every key of a range, in order, with the version that was visible at `compact_revision` if it was
+    /// older than that: what an export has before the history.
     pub(crate) fn base<'a>(
         &'a self,
-        from: &'a KeyRange,
+        range: &'a KeyRange,
         compact_revision: Revision,
     ) -> impl Iterator<Item = (&'a Key, Option<&'a Arc<KeyValue>>)> + 'a {
-        self.walk(from).map(move |(present, past)| {
+        self.walk(range).map(move |(present, past)| {
             let any = present.or_else(|| past.and_then(VecDeque::front)).expect("a key has a version");
             let visible = visible_at(compact_revision, present, past);
             (&any.key, visible.filter(|kv| kv.mod_revision < compact_revision))
@@ -430,7 +436,7 @@ impl Mvcc {
         Ok(())
     }
 
-    /// All present versions.
+    /// How many keys exist.
     pub(crate) fn len(&self) -> usize {
         self.present.len()
     }

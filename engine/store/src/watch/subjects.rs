@@ -38,7 +38,7 @@ struct Node {
     priority: u64,
     left: Link,
     right: Link,
-    /// The furthest end in this subtree.
+    /// The furthest end in this subtree, as [`RangeEnd`] orders ends: any key before no end at all.
     furthest: RangeEnd,
 }
 
