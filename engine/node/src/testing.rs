@@ -7,11 +7,17 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use quorate_raft::{Configuration, Entry, Index, NodeId, Payload, Term};
-use quorate_replica::{Proposal, RequestId, SharedProposal};
+use quorate_raft::{Configuration, Entry, Index, NodeId, Payload, Position, SnapshotMeta, Term};
+use quorate_replica::{ChunkBody, RequestId, Saved, SharedProposal, SnapshotChunk};
 use quorate_store::{Blob, Command, LeaseId, Put};
 
+use crate::codec::{self, Kind};
 use crate::env::{Disk, File};
+use crate::error::Error;
+use crate::limits;
+use crate::meta::ClusterId;
+use crate::recover::{self, Identity};
+use crate::snapshot_file::{self, SnapshotWriter};
 
 /// An entry that puts a key.
 #[must_use]
@@ -23,7 +29,7 @@ pub fn put(term: u64, index: u64, key: &str, value: &str) -> Entry<SharedProposa
         previous: false,
     });
     let id = RequestId { boot: 1, sequence: index };
-    let payload = Payload::Command(SharedProposal(Arc::new(Proposal { origin: NodeId(1), id, command })));
+    let payload = Payload::Command(SharedProposal::new(NodeId(1), id, command));
     Entry { term: Term(term), index: Index(index), payload }
 }
 
@@ -32,6 +38,45 @@ pub fn put(term: u64, index: u64, key: &str, value: &str) -> Entry<SharedProposa
 pub fn configuration(voters: &[u64]) -> Configuration {
     Configuration { voters: voters.iter().copied().map(NodeId).collect(), ..Configuration::default() }
 }
+
+/// A frame with this body and a right checksum, whatever the body is.
+#[must_use]
+pub fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
+    codec::frame_of(kind, body)
+}
+
+/// What a member finds in a directory: one of [`CLUSTER`] and [`MEMBER`].
+pub fn recover(disk: &MemoryDisk) -> Result<Saved, Error> {
+    let identity = Identity { cluster: CLUSTER, member: MEMBER, initial: configuration(&[1, 2, 3]) };
+    Ok(ready(recover::recover(disk, identity, limits::SEGMENT_BYTES))?.saved)
+}
+
+/// What a snapshot file of [`CLUSTER`], [`MEMBER`] and [`SNAPSHOT`] with these bytes holds.
+pub fn load_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, Vec<SnapshotChunk>), Error> {
+    let disk = MemoryDisk::default();
+    disk.install(&snapshot_file::snapshot_name(SNAPSHOT), bytes);
+    ready(snapshot_file::load(&disk, (CLUSTER, MEMBER), SNAPSHOT))
+}
+
+/// The bytes of a snapshot file of [`CLUSTER`], [`MEMBER`] and [`SNAPSHOT`] with these bodies.
+pub fn save_snapshot(bodies: &[ChunkBody]) -> Result<Vec<u8>, Error> {
+    let disk = MemoryDisk::default();
+    let mut writer = SnapshotWriter::new(disk.clone(), (CLUSTER, MEMBER), Vec::new());
+    let meta = SnapshotMeta { position: SNAPSHOT, configuration: configuration(&[1, 2, 3]) };
+    for (sequence, body) in (0..).zip(bodies) {
+        let last = sequence as usize + 1 == bodies.len();
+        let chunk = SnapshotChunk { meta: meta.clone(), sequence, last, body: body.clone() };
+        ready(writer.write(&chunk))?;
+    }
+    Ok(disk.bytes(&snapshot_file::snapshot_name(SNAPSHOT)).expect("the last chunk completes the file"))
+}
+
+/// The cluster that these functions speak of.
+pub const CLUSTER: ClusterId = ClusterId(7);
+/// The member that these functions speak of.
+pub const MEMBER: NodeId = NodeId(1);
+/// The snapshot that these functions speak of.
+pub const SNAPSHOT: Position = Position { term: Term(3), index: Index(300) };
 
 /// The result of a future that never waits, as those of a [`MemoryDisk`] do not.
 pub fn ready<F: Future>(future: F) -> F::Output {
