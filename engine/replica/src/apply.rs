@@ -95,7 +95,6 @@ impl Replica {
         self.sessions = sessions;
         self.applied = meta.position;
         self.configuration = meta.configuration;
-        self.snapshots.durable = meta.position.index;
         self.snapshots.log_bytes = 0;
         self.changed = true;
         self.settle_after_restore();

@@ -61,6 +61,8 @@ pub struct Replica {
     last_leader: Option<Route>,
 
     pub(crate) outputs: VecDeque<Output>,
+    /// Whether something has happened since outputs were last made.
+    touched: bool,
     status: Status,
     /// Whether something that `Output::Changed` tells has changed since it was last told.
     pub(crate) changed: bool,
@@ -105,6 +107,7 @@ impl Replica {
             epoch: 0,
             last_leader: None,
             outputs: VecDeque::new(),
+            touched: true,
             status: Status { quota_bytes: config.quota_bytes, ..Status::default() },
             changed: false,
             config,
@@ -117,6 +120,7 @@ impl Replica {
     /// `handle` calls, then `poll_output` until `None`, is one turn.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
+        self.touched = true;
         match input {
             Input::Request { id, request } => self.on_request(id, request),
             Input::Cancel { id } => drop(self.pending.remove(id)),
@@ -140,7 +144,7 @@ impl Replica {
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if self.outputs.is_empty() {
+        if self.outputs.is_empty() && core::mem::take(&mut self.touched) {
             self.pump();
         }
         // Watchers' news are made one by one, as they are taken: they may be much larger than all else.
@@ -216,7 +220,7 @@ impl Replica {
         }
         // Late, so that an answer that came together with the deadline is still given.
         self.expire_requests();
-        self.drop_silent_incoming();
+        self.drop_useless_incoming();
         self.refresh_status();
         if core::mem::take(&mut self.changed) {
             self.outputs.push_back(Output::Changed(Box::new(self.status.clone())));

@@ -166,7 +166,8 @@ impl Replica {
     pub(crate) fn maybe_take_snapshot(&mut self) {
         let snapshots = &self.snapshots;
         let busy = snapshots.own.is_some() || snapshots.incoming.is_some() || !snapshots.disk_is_free();
-        let entries = self.applied.index.0 - snapshots.durable.0;
+        // (A snapshot from the leader may be durable before its entries are applied.)
+        let entries = self.applied.index.0.saturating_sub(snapshots.durable.0);
         let due =
             entries >= self.config.snapshot_entries.max(1) || snapshots.log_bytes >= SNAPSHOT_LOG_BYTES_MAX;
         if busy || !due || entries == 0 {

@@ -221,6 +221,7 @@ impl Replica {
         assert_eq!(incoming.saved, incoming.taken, "one chunk at a time");
         self.acknowledge_chunk(from, position, sequence);
         if last {
+            self.snapshots.durable = self.snapshots.durable.max(position.index);
             let incoming = self.snapshots.incoming.take().expect("it has just been found");
             let (store, sessions) = incoming.whole.expect("the last chunk is saved only of a whole one");
             let (term, meta) = (incoming.term, incoming.meta);
@@ -239,9 +240,11 @@ impl Replica {
         self.snapshots.incoming.take_if(|incoming| incoming.whole.is_none());
     }
 
-    /// Forgets a half-received snapshot that nobody continues.
-    pub(crate) fn drop_silent_incoming(&mut self) {
-        if self.incoming_deadline().is_some_and(|deadline| deadline <= self.now) {
+    /// Forgets a half-received snapshot that nobody continues, or that holds nothing new any more.
+    pub(crate) fn drop_useless_incoming(&mut self) {
+        let Some(incoming) = &self.snapshots.incoming else { return };
+        let overtaken = incoming.meta.position.index <= self.applied.index;
+        if overtaken || self.incoming_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.drop_incoming();
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, Event, Options};
 use quorate_raft::{Index, NodeId};
-use quorate_replica::{Consistency, Input, Request, RequestId};
+use quorate_replica::{Consistency, Input, Message, Request, RequestId};
 use quorate_store::{
     AlarmKind, Blob, DeleteRange, KeyRange, LeaseId, Put, Query, RangeEnd, RangeQuery, Revision, WatchId,
     WatchRequest,
@@ -96,10 +96,17 @@ enum Command {
     CancelWatch { member: Member, watch: u64 },
 
     // --- What happens to members ---
-    /// Lets a member win an election.
-    Campaign { member: Member },
+    /// Lets a member win an election. If `bare=true`, nothing else happens once it leads: nobody knows, and
+    /// its first entry is not committed.
+    Campaign {
+        member: Member,
+        #[arg(key, optional)]
+        bare: bool,
+    },
     /// Lets everything happen that needs no time to pass.
     Settle,
+    /// The same, until a chunk of a snapshot is under way to a peer.
+    SettleUntilChunk,
     /// Lets time pass for all, with everything that happens meanwhile.
     Elapse { time: Time },
     /// Moves clocks on (all, or those named) without anybody noticing yet.
@@ -152,7 +159,7 @@ enum Command {
     Status,
     /// Shows the messages under way.
     Messages,
-    /// Shows the writes and snapshot chunks that are not durable yet.
+    /// Shows the entries and snapshot chunks that are not durable yet.
     Writes,
     /// Shows when a member wants to be woken, and why.
     Deadline { member: Member },
@@ -345,8 +352,11 @@ impl Runner {
     fn faults(&mut self, command: &Command) -> Outcome {
         let cluster = self.cluster();
         let events = match command {
-            Command::Campaign { member } => cluster.campaign(member.0),
+            Command::Campaign { member, bare } => cluster.campaign(member.0, *bare),
             Command::Settle => cluster.settle(),
+            Command::SettleUntilChunk => cluster.settle_until(|cluster| {
+                cluster.network.iter().any(|packet| matches!(packet.message, Message::Chunk { .. }))
+            }),
             Command::Elapse { time } => cluster.elapse(time.0),
             Command::Skip { time, members } => {
                 for (id, member) in &mut cluster.members {
@@ -462,7 +472,7 @@ impl Runner {
             }
             Command::Writes => {
                 for (id, member) in &cluster.members {
-                    for write in &member.writes {
+                    for write in member.writes.iter().filter(|write| !write.entries.is_empty()) {
                         writeln!(output, "n{id} writes {}", format::write(write))?;
                     }
                     for (chunk, Index(keep_after)) in &member.saves {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Configuration, Entry, HardState, Index, Instant, NodeId, Position, SnapshotMeta};
+use quorate_raft::{Configuration, Entry, HardState, Index, Instant, NodeId, Position, Role, SnapshotMeta};
 use quorate_replica::{
     Config, Error, Input, Message, Output, Replica, Request, RequestId, Response, Saved, SharedProposal,
     SnapshotChunk, Status, Write,
@@ -224,20 +224,33 @@ impl Cluster {
 
     /// Lets everything happen that needs no time to pass, in a fixed order.
     pub fn settle(&mut self) -> Vec<(NodeId, Event)> {
+        self.settle_until(|_| false)
+    }
+
+    /// The same, but stops as soon as something has come about, with everybody polled.
+    pub fn settle_until(&mut self, reached: impl Fn(&Cluster) -> bool) -> Vec<(NodeId, Event)> {
         let mut events = Vec::new();
         loop {
             let mut busy = false;
             for id in self.ids() {
+                if !self.members[&id].paused {
+                    events.extend(self.poll(id).into_iter().map(|event| (id, event)));
+                }
+            }
+            if reached(self) {
+                return events;
+            }
+            for id in self.ids() {
                 if self.members[&id].paused || !self.is_up(id) {
                     continue;
                 }
-                events.extend(self.poll(id).into_iter().map(|event| (id, event)));
                 while self.persist(id) || self.save(id) {
                     busy = true;
                 }
             }
             let paused = |packet: &Packet| self.members[&packet.to].paused;
-            if let Some(place) = self.network.iter().position(|packet| !paused(packet)) {
+            let place = self.network.iter().position(|packet| !paused(packet));
+            if let Some(place) = place.filter(|_| !busy) {
                 busy = true;
                 self.deliver(place);
             }
@@ -278,19 +291,24 @@ impl Cluster {
     }
 
     /// Makes a member's Raft start an election at once, by moving its clock on. Its peers' clocks are moved
-    /// on too, so that they do not refuse because they have just heard from a leader.
-    pub fn campaign(&mut self, id: NodeId) -> Vec<(NodeId, Event)> {
+    /// on too, so that they do not refuse because they have just heard from a leader. If `bare`, nothing
+    /// more happens once the member leads.
+    pub fn campaign(&mut self, id: NodeId, bare: bool) -> Vec<(NodeId, Event)> {
+        let leads = |cluster: &Cluster| {
+            let replica = cluster.members[&id].replica.as_ref();
+            replica.is_some_and(|replica| replica.status().raft.role == Role::Leader)
+        };
         let mut events = Vec::new();
         self.members.values_mut().for_each(|member| member.now += Duration::from_secs(1));
         for _ in 0..20 {
-            if !self.is_up(id) || self.replica(id).status().raft.role == quorate_raft::Role::Leader {
+            if leads(self) {
                 break;
             }
             let deadline = self.replica(id).raft().deadline().expect("an election is due some time").0;
             let member = self.member(id);
             member.now = member.now.max(deadline);
             self.handle(id, Input::Wake);
-            events.extend(self.settle());
+            events.extend(self.settle_until(|cluster| bare && leads(cluster)));
         }
         events
     }

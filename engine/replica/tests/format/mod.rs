@@ -110,14 +110,7 @@ pub fn write(write: &Write) -> String {
         Payload::Command(command) => format!("{} {}", entry.position(), proposal(command)),
         Payload::Membership(_) => format!("{} membership", entry.position()),
     });
-    let entries = entries.collect::<Vec<_>>().join(", ");
-    match write.hard_state {
-        Some(hard_state) => {
-            let vote = hard_state.vote.map_or("nobody".into(), |vote| format!("n{vote}"));
-            format!("[{entries}] term={} vote={vote} commit={}", hard_state.term, hard_state.commit)
-        }
-        None => format!("[{entries}]"),
-    }
+    entries.collect::<Vec<_>>().join(", ")
 }
 
 pub fn chunk(chunk: &SnapshotChunk) -> String {
