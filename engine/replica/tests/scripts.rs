@@ -131,6 +131,10 @@ enum Command {
     Persist { member: Member },
     /// Makes the next snapshot chunk of a member durable.
     Save { member: Member },
+    /// From now on, only that does: the member's disk is slow with snapshots.
+    SaveSlowly { member: Member },
+    /// The disk is fast again.
+    SaveFast { member: Member },
     /// Cuts the links between a member and all others.
     Isolate { member: Member },
     /// Cuts the link from one member to another, but not the way back.
@@ -385,6 +389,14 @@ impl Runner {
                     cluster.deliver(place);
                 }
                 return self.handle(member.0, Input::Wake);
+            }
+            Command::SaveSlowly { member } => {
+                cluster.member(member.0).saves_slowly = true;
+                return Ok(());
+            }
+            Command::SaveFast { member } => {
+                cluster.member(member.0).saves_slowly = false;
+                return Ok(());
             }
             Command::Isolate { member } => {
                 for other in cluster.ids().into_iter().filter(|other| *other != member.0) {

@@ -72,6 +72,8 @@ pub struct Member {
     pub now: Instant,
     /// While true it neither takes inputs nor is woken, though its clock goes on.
     pub paused: bool,
+    /// While true, chunks of snapshots become durable only one by one, by `save`.
+    pub saves_slowly: bool,
     /// The sequence of its latest request.
     pub sequence: u64,
 }
@@ -244,7 +246,8 @@ impl Cluster {
                 if self.members[&id].paused || !self.is_up(id) {
                     continue;
                 }
-                while self.persist(id) || self.save(id) {
+                let slowly = self.members[&id].saves_slowly;
+                while self.persist(id) || (!slowly && self.save(id)) {
                     busy = true;
                 }
             }
@@ -324,6 +327,7 @@ impl Member {
             saves: VecDeque::new(),
             now: Instant::default(),
             paused: false,
+            saves_slowly: false,
             sequence: 0,
         }
     }
