@@ -85,8 +85,9 @@ impl Progress {
             Flow::Probe { sent } => (!sent, true),
             Flow::Replicate { inflight, verify } => {
                 let has_room = inflight.len() < config.inflight_max;
-                let has_entries = has_room && self.next <= log.last().index;
-                (has_entries || *verify || self.commit_sent < log.commit(), has_room)
+                // A full window has stopped moving, or a later append will tell of the commit.
+                let has_news = self.next <= log.last().index || self.commit_sent < log.commit();
+                ((has_room && has_news) || *verify, has_room)
             }
             Flow::Snapshot => (false, false),
         };

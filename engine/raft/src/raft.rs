@@ -2,6 +2,7 @@
 //! every role. What each role does with its inputs is in the files below this one.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 use core::{fmt, mem};
 
 use rand::{Rng, SeedableRng};
@@ -77,9 +78,14 @@ impl<C: Command> Raft<C> {
         for entry in log.entries_from(log.start().index.next()) {
             memberships.on_append(entry);
         }
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        // A member that is alone need not wait for anybody.
+        let alone = memberships.latest().agrees(|id| id == config.id);
+        let election_at = if alone { now } else { now + random_timeout(&mut random, &config) };
+        let follower = Follower::new(None, now, election_at, log.commit(), random.next_u64());
         let mut raft = Raft {
-            state: State::Follower(Follower::new(None, now, now, log.commit(), 0)),
-            random: ChaCha8Rng::seed_from_u64(seed),
+            state: State::Follower(follower),
+            random,
             now,
             term: hard_state.term,
             vote: hard_state.vote,
@@ -92,15 +98,11 @@ impl<C: Command> Raft<C> {
             status: Status::default(),
             config,
         };
-        // A snapshot may have arrived from a term of which nothing else was saved; no vote of that
-        // term can have left this member, because it would have been durable.
+        // A snapshot, or entries, may have become durable without the term they came with. No vote of
+        // that term can have left this member, because it would be durable.
         if raft.log.last().term > raft.term {
             raft.adopt_term(raft.log.last().term);
         }
-        // A member that is alone need not wait for anybody.
-        let alone = raft.log_configuration_is_only(raft.config.id);
-        let election_at = if alone { now } else { raft.random_election_at() };
-        raft.state = State::Follower(raft.new_follower(None, election_at));
         raft.refresh_status();
         raft
     }
@@ -206,11 +208,7 @@ impl<C: Command> Raft<C> {
             Body::Vote { .. } if self.hears_from_leadership() => return,
             _ => {}
         }
-        if term > self.term {
-            self.adopt_term(term);
-            let election_at = self.election_at_kept();
-            self.become_follower(None, election_at);
-        }
+        self.maybe_step_down(term);
         match body {
             // Tied to its campaign instead of a term: those who grant may be in an older term.
             Body::PreVoteReply { campaign, granted } => self.on_pre_vote_reply(from, campaign, granted),
@@ -285,6 +283,21 @@ impl<C: Command> Raft<C> {
         }
     }
 
+    /// Somebody speaks of this term. If it is newer, whatever this member was is over.
+    fn maybe_step_down(&mut self, term: Term) {
+        if term <= self.term {
+            return;
+        }
+        // The election that was already due stays so: candidates who lose do not keep others from trying.
+        let election_at = match &self.state {
+            State::Follower(follower) => follower.election_at,
+            State::PreCandidate(campaign) | State::Candidate(campaign) => campaign.election_at,
+            State::Leader(_) => self.random_election_at(),
+        };
+        self.adopt_term(term);
+        self.become_follower(None, election_at);
+    }
+
     /// Takes on a newer term, in which this member has not voted.
     fn adopt_term(&mut self, term: Term) {
         assert!(term > self.term, "terms only grow");
@@ -337,31 +350,13 @@ impl<C: Command> Raft<C> {
         self.now.since(contact) < self.config.election_timeout
     }
 
-    /// When the next election is due if this member hears nothing: at random, so that one member is
-    /// likely to start, and win, before others do (Raft §5.2).
+    /// When the next election is due if this member hears nothing from now on.
     fn random_election_at(&mut self) -> Instant {
-        let timeout = self.config.election_timeout;
-        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        self.now + timeout + core::time::Duration::from_nanos(self.random.next_u64() % nanos)
-    }
-
-    /// The election that was already due, so that candidates who lose do not keep others from trying.
-    fn election_at_kept(&mut self) -> Instant {
-        match &self.state {
-            State::Follower(follower) => follower.election_at,
-            State::PreCandidate(campaign) | State::Candidate(campaign) => campaign.election_at,
-            State::Leader(_) => self.random_election_at(),
-        }
+        self.now + random_timeout(&mut self.random, &self.config)
     }
 
     fn is_voter(&self) -> bool {
         self.configuration().is_voter(self.config.id)
-    }
-
-    /// Whether this member is the only voter.
-    fn log_configuration_is_only(&self, id: NodeId) -> bool {
-        self.configuration().agrees(|voter| voter == id)
-            && self.configuration().voters.len() + self.configuration().outgoing.len() == 1
     }
 
     fn refresh_status(&mut self) {
@@ -395,6 +390,13 @@ impl State {
             State::Leader(_) => Some(id),
         }
     }
+}
+
+/// An election timeout, at random, so that one member is likely to start, and win, before others do
+/// (Raft §5.2).
+fn random_timeout(random: &mut ChaCha8Rng, config: &Config) -> Duration {
+    let nanos = u64::try_from(config.election_timeout.as_nanos()).unwrap_or(u64::MAX);
+    config.election_timeout + Duration::from_nanos(random.next_u64() % nanos)
 }
 
 /// The part a member plays.

@@ -14,6 +14,8 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
+use core::time::Duration;
 
 use crate::types::{Index, Instant, NodeId, ReadId};
 
@@ -70,7 +72,7 @@ impl Reads {
             return;
         }
         self.newest += 1;
-        let readers = core::mem::take(&mut self.waiting);
+        let readers = mem::take(&mut self.waiting);
         self.rounds.push_back(Round { number: self.newest, index: commit, readers });
     }
 
@@ -132,7 +134,7 @@ impl Questions {
 
     /// The request to send now, if any. A repeated request covers all reads without an answer,
     /// because an index found later serves earlier reads as well.
-    pub(crate) fn next_request(&mut self, now: Instant, retry: core::time::Duration) -> Option<u64> {
+    pub(crate) fn next_request(&mut self, now: Instant, retry: Duration) -> Option<u64> {
         if self.fresh {
             self.newest += 1;
             self.fresh = false;

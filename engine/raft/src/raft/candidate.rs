@@ -7,7 +7,7 @@ use rand::Rng;
 
 use super::{Raft, State};
 use crate::entry::Command;
-use crate::message::Body;
+use crate::message::{Body, Message};
 use crate::types::{Instant, NodeId, Position, Term};
 
 /// What belongs to a candidate, or to one who asks whether to become one.
@@ -39,8 +39,7 @@ impl<C: Command> Raft<C> {
         self.become_state(State::PreCandidate(campaign));
         let last = self.log.last();
         // The one message that does not carry the sender's own term.
-        let message =
-            crate::message::Message { term: self.term.next(), body: Body::PreVote { campaign: id, last } };
+        let message = Message { term: self.term.next(), body: Body::PreVote { campaign: id, last } };
         for to in self.other_voters() {
             self.disk.send(to, message.clone(), &mut self.outputs);
         }
@@ -60,9 +59,7 @@ impl<C: Command> Raft<C> {
 
     /// A candidate's own vote counts when it is durable, like any other.
     pub(super) fn count_own_vote(&mut self) {
-        if self.disk.vote_is_durable() {
-            self.on_vote_reply(self.config.id, true);
-        }
+        self.on_vote_reply(self.config.id, true);
     }
 
     /// Would this member vote for the asker? Says so, and changes nothing.
@@ -81,7 +78,9 @@ impl<C: Command> Raft<C> {
 
     /// A candidate of this term asks for a vote. (Its term was adopted if it was newer.)
     pub(super) fn on_vote(&mut self, from: NodeId, last: Position) {
-        let free = self.vote.is_none_or(|vote| vote == from);
+        // Once there is a leader, its term's election is decided.
+        let undecided = self.vote.is_none() && self.state.leader(self.config.id).is_none();
+        let free = self.vote == Some(from) || undecided;
         let granted = free && last >= self.log.last();
         if granted && self.vote.is_none() {
             self.vote_for(from);
@@ -94,7 +93,8 @@ impl<C: Command> Raft<C> {
 
     pub(super) fn on_vote_reply(&mut self, from: NodeId, granted: bool) {
         let State::Candidate(campaign) = &mut self.state else { return };
-        if granted {
+        // Nobody is asked before our own vote is durable, so nobody can have answered before.
+        if granted && self.disk.vote_is_durable() {
             campaign.granted.insert(from);
             self.maybe_win();
         }

@@ -8,6 +8,7 @@ use rand::Rng;
 use super::{Raft, State};
 use crate::entry::{Command, Entry};
 use crate::io::{Output, SnapshotMeta};
+use crate::membership::Memberships;
 use crate::message::Body;
 use crate::reads::Questions;
 use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
@@ -153,11 +154,7 @@ impl<C: Command> Raft<C> {
     }
 
     pub(super) fn on_snapshot_received(&mut self, from: NodeId, term: Term, meta: SnapshotMeta) {
-        if term > self.term {
-            self.adopt_term(term);
-            let election_at = self.election_at_kept();
-            self.become_follower(None, election_at);
-        }
+        self.maybe_step_down(term);
         if term == self.term {
             // A sign of life, no more: whatever term it is from, what it covers is committed.
             let _ = self.hear_leader(from);
@@ -174,13 +171,12 @@ impl<C: Command> Raft<C> {
                 self.log.on_snapshot(position.index);
             } else {
                 self.log.restore(position);
-                self.memberships =
-                    crate::membership::Memberships::new(position.index, meta.configuration.clone());
+                self.memberships = Memberships::new(position.index, meta.configuration.clone());
                 self.outputs.push_back(Output::Restore(meta));
             }
         }
         let State::Follower(follower) = &mut self.state else { return };
-        follower.matched = follower.matched.max(self.log.commit());
+        follower.matched = follower.matched.max(self.log.commit()).min(self.log.last().index);
         follower.unanswered = true;
     }
 

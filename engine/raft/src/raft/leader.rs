@@ -6,6 +6,7 @@ use core::mem;
 use super::{Raft, State};
 use crate::entry::{Command, Configuration, Entry, Payload};
 use crate::io::Output;
+use crate::log::Log;
 use crate::message::{Body, Message};
 use crate::progress::{Need, Progress};
 use crate::reads::{Reader, Reads};
@@ -113,12 +114,7 @@ impl<C: Command> Raft<C> {
     }
 
     /// Takes note of a sign of life from a follower of this term, and of the read round it confirms.
-    fn hear_peer(
-        &mut self,
-        from: NodeId,
-        round: u64,
-        matched: Index,
-    ) -> Option<(&mut Progress, &crate::log::Log<C>)> {
+    fn hear_peer(&mut self, from: NodeId, round: u64, matched: Index) -> Option<(&mut Progress, &Log<C>)> {
         let State::Leader(leader) = &mut self.state else { return None };
         // A follower cannot hold, or have heard, what we never said.
         if matched > self.log.last().index || round > leader.reads.newest() {
