@@ -10,6 +10,7 @@
 //! `matched` never goes down and `matched < next`. Nothing is buffered: entries come from the log.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::config::Config;
 use crate::entry::Command;
@@ -81,15 +82,17 @@ impl Progress {
         config: &Config,
         round: u64,
     ) -> Option<Need<C>> {
-        let (due, has_room) = match &self.flow {
-            Flow::Probe { sent } => (!sent, true),
-            Flow::Replicate { inflight, verify } => {
-                let has_room = inflight.len() < config.inflight_max;
-                // A full window has stopped moving, or a later append will tell of the commit.
-                let has_news = self.next <= log.last().index || self.commit_sent < log.commit();
-                ((has_room && has_news) || *verify, has_room)
-            }
-            Flow::Snapshot => (false, false),
+        let has_room = match &self.flow {
+            Flow::Probe { .. } => true,
+            Flow::Replicate { inflight, .. } => inflight.len() < config.inflight_max,
+            Flow::Snapshot => return None,
+        };
+        let has_news = self.next <= log.last().index || self.commit_sent < log.commit();
+        let due = match &self.flow {
+            Flow::Probe { sent } => !sent,
+            // If the window is full, the peer is gone, or will hear the news when it acknowledges.
+            Flow::Replicate { verify, .. } => *verify || (has_room && has_news),
+            Flow::Snapshot => false,
         };
         if !due {
             return None;
@@ -99,8 +102,7 @@ impl Progress {
             self.flow = Flow::Snapshot;
             return Some(Need::Snapshot);
         };
-        let entries =
-            if has_room { log.slice(self.next, config.append_bytes_max) } else { Default::default() };
+        let entries = if has_room { log.slice(self.next, config.append_bytes_max) } else { Vec::new() };
         match &mut self.flow {
             Flow::Probe { sent } => *sent = true,
             Flow::Replicate { inflight, verify } => {
@@ -110,7 +112,7 @@ impl Progress {
                     self.next = entry.index.next();
                 }
             }
-            Flow::Snapshot => unreachable!("a peer that needs a snapshot is never due"),
+            Flow::Snapshot => {}
         }
         let commit = log.commit();
         self.commit_sent = commit;

@@ -426,7 +426,7 @@ impl Runner {
 
     fn stabilize(&mut self, ids: &[Id]) {
         let ids = self.ids(ids);
-        loop {
+        for _ in 0..10_000 {
             self.lose_cut();
             let cluster = self.cluster();
             let inside =
@@ -437,6 +437,7 @@ impl Runner {
                 return;
             }
         }
+        panic!("the members never come to rest");
     }
 
     /// Shows members whose role, term or leader has changed since the last command.
