@@ -1,1 +1,8 @@
-//! See ARCHITECTURE.md.
+//! Black-box tests. See the crate's documentation for how they find the programs they run.
+
+mod bad_input;
+mod bad_requests;
+mod etcdctl;
+mod failover;
+mod side_by_side;
+mod tidy;

@@ -1,0 +1,28 @@
+//! `etcdctl check perf`: etcd's own judgement of a server's speed. It takes a minute for each size of cluster, and so
+//! has a feature of its own: `cargo test --release -p quorate-tests --features check-perf --test check_perf`.
+
+use quorate_tests::{Cluster, Etcdctl};
+
+/// Runs the check with the small load, 50 clients and 150 writes a second.
+fn check(members: usize) {
+    if Etcdctl::new(&[]).is_none() {
+        return;
+    }
+    let cluster = Cluster::start(members, &[]);
+    let etcdctl = Etcdctl::new(&cluster.endpoints()).expect("found before");
+    // The check itself runs for a minute and then cleans up.
+    let output = etcdctl.run(&["check", "perf", "--load=s", "--command-timeout=120s"]);
+    let said = output.stdout + &output.stderr;
+    assert_eq!(output.code, Some(0), "{said}");
+    assert_eq!(said.matches("PASS").count(), 4, "{said}");
+}
+
+#[test]
+fn one_member() {
+    check(1);
+}
+
+#[test]
+fn three_members() {
+    check(3);
+}

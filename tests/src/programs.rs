@@ -1,0 +1,83 @@
+//! Where the programs are: ours, built when it is first needed, and those of others, on `PATH`.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The server under test.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The executable.
+    pub path: PathBuf,
+    /// It is ours, not one that `QUORATE_TEST_SERVER` names.
+    pub is_quorate: bool,
+}
+
+/// The server under test: what `QUORATE_TEST_SERVER` names, or the workspace's `quorate`, in the profile and the target
+/// directory of the tests themselves.
+///
+/// Cargo tells a test only the programs of its own package, so that this asks cargo to build the server. When tests run
+/// cargo holds no lock, and mostly there is nothing left to do.
+///
+/// # Panics
+/// When the build fails.
+pub fn program() -> &'static Program {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    PROGRAM.get_or_init(|| match env::var_os("QUORATE_TEST_SERVER") {
+        Some(path) => {
+            Program { path: on_path(&path.to_string_lossy()).unwrap_or(path.into()), is_quorate: false }
+        }
+        None => Program { path: build(), is_quorate: true },
+    })
+}
+
+fn build() -> PathBuf {
+    // …/target/<profile>/deps/it-0123456789abcdef
+    let test = env::current_exe().expect("a running program has a path");
+    let profile_directory = test.ancestors().nth(2).expect("tests are in <target>/<profile>/deps");
+    let target_directory =
+        profile_directory.parent().expect("a profile's directory is in the target directory");
+    let profile = match profile_directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "quorate", "--bin", "quorate", "--profile", profile])
+        .arg("--target-dir")
+        .arg(target_directory)
+        .current_dir(workspace())
+        .output()
+        .expect("cargo can be started");
+    assert!(output.status.success(), "building quorate failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    profile_directory.join("quorate")
+}
+
+/// The top of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
+}
+
+/// A program of others, or `None` after saying what to install.
+///
+/// # Panics
+/// When it is missing although `QUORATE_REQUIRE_PEERS` is 1.
+#[must_use]
+pub fn peer(name: &str) -> Option<PathBuf> {
+    let found = on_path(name);
+    if found.is_none() {
+        let package = if name == "etcd" { "etcd-server" } else { "etcd-client" };
+        let notice =
+            format!("{name} is not on PATH; install it, for example with: apt-get install {package}");
+        let required = env::var_os("QUORATE_REQUIRE_PEERS").is_some_and(|value| value == "1");
+        assert!(!required, "{notice}");
+        eprintln!("not tested: {notice}");
+    }
+    found
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let directories = env::var_os("PATH")?;
+    env::split_paths(&directories).map(|directory| directory.join(name)).find(|path| path.is_file())
+}
