@@ -81,7 +81,7 @@ fn a_port_that_is_taken() {
     let mut cluster = Cluster::prepare(program(), 1, &[]);
     cluster.member(0).options().client_port = port;
     let exit = cluster.member(0).start_and_fail();
-    assert_refused(&exit, 1, &["address already in use", &port.to_string()]);
+    assert_refused(&exit, 1, &["ddress already in use", &port.to_string()]);
 }
 
 /// A stopped single member with some acknowledged puts, and etcdctl for it.

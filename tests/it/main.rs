@@ -4,5 +4,6 @@ mod bad_input;
 mod bad_requests;
 mod etcdctl;
 mod failover;
+mod kill;
 mod side_by_side;
 mod tidy;

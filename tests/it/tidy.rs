@@ -85,9 +85,18 @@ fn in_workspace(path: &Path) -> String {
     path.strip_prefix(workspace()).expect("found below it").display().to_string()
 }
 
-/// The Rust sources of a package, without the packages in folders below it.
+/// The Rust sources of a package, without the packages in folders below it, and without modules that are tests.
 fn sources(folder: &str) -> BTreeMap<String, String> {
-    files(&format!("{folder}/src"), ".rs")
+    let mut sources = files(&format!("{folder}/src"), ".rs");
+    let mut tests = Vec::new();
+    for (path, text) in &sources {
+        let folder = Path::new(path).parent().expect("a file is in a folder");
+        for module in text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split_once(";\n")) {
+            tests.push(folder.join(module.0.to_owned() + ".rs").display().to_string());
+        }
+    }
+    sources.retain(|path, _| !tests.contains(path));
+    sources
 }
 
 /// What comes before the unit tests, which stand at the end.

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 pub struct Program {
     /// The executable.
     pub path: PathBuf,
-    /// It is ours, not one that `QUORATE_TEST_SERVER` names.
+    /// It is ours, by its name: it may be held to more than etcd is.
     pub is_quorate: bool,
 }
 
