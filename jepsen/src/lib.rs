@@ -8,6 +8,11 @@
 //! * [`history`] is the data: operations, and how they are recorded or paired from Jepsen's events.
 //! * [`etcd`] judges etcd's own operations. Every response carries a revision, so the order of writes is
 //!   given and checking is nearly linear ([`etcd::check`]); watch streams are judged against that order.
+//! * [`Model`] says what a sequential object is; [`models`] has the usual ones. [`check`] is the general engine: it
+//!   searches for an order that the model permits.
+//! * [`format`] reads and writes histories.
+//! * [`report`] is what the command line does.
+//! * [`zones`] decides registers with unique values without a search.
 //! * [`Verdict`] is the answer, and always one of three: valid, invalid with a reason that can be checked by
 //!   hand, or unknown with the reason why. No engine here guesses.
 //!
@@ -22,8 +27,18 @@
 #![forbid(unsafe_code)]
 
 pub mod etcd;
+pub mod format;
 pub mod history;
+mod model;
+pub mod models;
+pub mod report;
+mod search;
+mod value;
 mod verdict;
+pub mod zones;
 
 pub use history::{History, Operation, OperationId, Returned};
+pub use model::{Model, Refutation};
+pub use search::{Limits, Reductions, check};
+pub use value::Value;
 pub use verdict::{Verdict, Violation};

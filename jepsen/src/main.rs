@@ -1,2 +1,332 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! `quorate-jepsen`: verdicts on histories, from the command line.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use quorate_jepsen::format::{self, Format, FormatError, ReadOptions, Recording};
+use quorate_jepsen::models::named::{FailedCas, NilRead, Semantics};
+use quorate_jepsen::report::{ModelName, Report, Settings, judge};
+use quorate_jepsen::{Limits, Verdict};
+
+/// Judges histories of concurrent systems: is there an order that explains every answer?
+#[derive(Parser)]
+#[command(name = "quorate-jepsen", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all valid, 1 some invalid, 2 some unknown, 3 bad input.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print a verdict on every file, and for an invalid one what shows it.
+    #[command(after_help = EXIT_CODES)]
+    Check(CheckArguments),
+    /// Rewrite a history in another format.
+    Convert(ConvertArguments),
+}
+
+#[derive(clap::Args)]
+struct InputArguments {
+    /// The files' format; recognized by their content if not given.
+    #[arg(long, value_enum)]
+    format: Option<FormatName>,
+    /// Values are pairs of a key and the value proper, as of Jepsen's independent tests.
+    #[arg(long)]
+    independent: bool,
+    /// Accept completions without invocations.
+    #[arg(long)]
+    lenient: bool,
+}
+
+#[derive(clap::Args)]
+struct CheckArguments {
+    /// Histories; `-` is the standard input.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// What the history is of: register, cas-register, key-value, multi-register, mutex, etcd. Guessed by the names
+    /// of the operations if not given.
+    #[arg(long)]
+    model: Option<ModelName>,
+    #[command(flatten)]
+    input: InputArguments,
+    /// What registers hold at first, as EDN.
+    #[arg(long, value_name = "VALUE", default_value = "nil")]
+    init: String,
+    /// What a failed compare-and-set says: it did not happen (drop), or the register held something else (observe).
+    #[arg(long, value_enum, default_value = "drop")]
+    failed_cas: FailedCasName,
+    /// What a read of nil says: the register held nil (absent), its initial value (initial), or nothing (any).
+    #[arg(long, value_enum, default_value = "absent")]
+    nil_read: NilReadName,
+    /// Give up on a file after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    time_limit: u64,
+    /// Give up on a file that needs more memory than so many megabytes.
+    #[arg(long, value_name = "MEGABYTES", default_value_t = 2048)]
+    memory_limit: u64,
+    /// Units of the history's time that make a second, for the lifetime of etcd's leases.
+    #[arg(long, value_name = "UNITS")]
+    ticks_per_second: Option<u64>,
+    /// One line of JSON per file.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct ConvertArguments {
+    /// The history; `-` is the standard input.
+    file: PathBuf,
+    #[command(flatten)]
+    input: InputArguments,
+    /// The format to write to the standard output; histories of etcd can be written as `etcd` only.
+    #[arg(long, value_enum, default_value = "lines")]
+    to: OutputName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatName {
+    Edn,
+    Json,
+    Log,
+    Lines,
+    Etcd,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum OutputName {
+    Lines,
+    Edn,
+    Etcd,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FailedCasName {
+    Drop,
+    Observe,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum NilReadName {
+    Absent,
+    Initial,
+    Any,
+}
+
+fn main() -> ExitCode {
+    let status = match Arguments::parse().command {
+        Command::Check(arguments) => check(&arguments),
+        Command::Convert(arguments) => match convert(&arguments) {
+            Ok(()) => Status::Valid,
+            Err(error) => {
+                eprintln!("{}: {error}", arguments.file.display());
+                Status::BadInput
+            }
+        },
+    };
+    ExitCode::from(status as u8)
+}
+
+/// What the process ends with. A worse status of one file outweighs a better one of another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Valid = 0,
+    Invalid = 1,
+    Unknown = 2,
+    BadInput = 3,
+}
+
+impl Status {
+    fn of(verdict: &Verdict) -> Status {
+        match verdict {
+            Verdict::Valid => Status::Valid,
+            Verdict::Invalid(_) => Status::Invalid,
+            Verdict::Unknown(_) => Status::Unknown,
+        }
+    }
+
+    /// Bad input outweighs a refutation, which outweighs a doubt.
+    fn worse(self, other: Status) -> Status {
+        let order = [Status::Valid, Status::Unknown, Status::Invalid, Status::BadInput];
+        let rank = |status| order.iter().position(|other| *other == status);
+        if rank(self) < rank(other) { other } else { self }
+    }
+}
+
+fn check(arguments: &CheckArguments) -> Status {
+    let init = match format::edn::read(&arguments.init) {
+        Ok(init) => init,
+        Err(error) => {
+            eprintln!("--init: {error}");
+            return Status::BadInput;
+        }
+    };
+    let semantics = Semantics {
+        initial: init,
+        failed_cas: match arguments.failed_cas {
+            FailedCasName::Drop => FailedCas::Drop,
+            FailedCasName::Observe => FailedCas::Observe,
+        },
+        nil_read: match arguments.nil_read {
+            NilReadName::Absent => NilRead::Absent,
+            NilReadName::Initial => NilRead::Initial,
+            NilReadName::Any => NilRead::Any,
+        },
+    };
+    let progress = progress(arguments.files.len());
+    let mut worst = Status::Valid;
+    for file in &arguments.files {
+        progress.set_message(file.display().to_string());
+        let status = check_file(file, arguments, &semantics, &progress);
+        worst = worst.worse(status);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    worst
+}
+
+/// A bar for people; hidden unless somebody watches and there is something to wait for.
+fn progress(files: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() || !io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {pos}/{len} files, {elapsed}: {wide_msg}");
+    ProgressBar::new(files as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn check_file(
+    file: &Path,
+    arguments: &CheckArguments,
+    semantics: &Semantics,
+    progress: &ProgressBar,
+) -> Status {
+    let recording = match load(file, &arguments.input) {
+        Ok(recording) => recording,
+        Err(error) => return bad_input(file, &error, arguments, progress),
+    };
+    let begun = now();
+    let limit = Duration::from_secs(arguments.time_limit);
+    let stop = || {
+        progress.tick();
+        begun.elapsed() >= limit
+    };
+    let mut settings =
+        Settings { model: arguments.model, semantics: semantics.clone(), ..Settings::default() };
+    settings.etcd.ticks_per_second = arguments.ticks_per_second;
+    settings.limits = Limits { bytes: arguments.memory_limit << 20, stop: Some(&stop), ..Limits::default() };
+    match judge(&recording, &settings) {
+        Ok(report) => {
+            let elapsed = begun.elapsed();
+            progress.suspend(|| print_report(file, &report, elapsed, arguments.json));
+            Status::of(&report.verdict)
+        }
+        Err(error) => bad_input(file, &error, arguments, progress),
+    }
+}
+
+fn bad_input(file: &Path, error: &str, arguments: &CheckArguments, progress: &ProgressBar) -> Status {
+    progress.suspend(|| {
+        if arguments.json {
+            let line = serde_json::json!({ "file": file, "verdict": "bad-input", "reason": error });
+            print_line(&line.to_string());
+        }
+        eprintln!("{}: {error}", file.display());
+    });
+    Status::BadInput
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "people want to know how long a check took; no verdict depends on it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        io::stdin().read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    } else {
+        bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    }
+    let text = String::from_utf8(bytes).map_err(|error| not_text(&error))?;
+    let format = arguments.format.map(|format| match format {
+        FormatName::Edn => Format::Edn,
+        FormatName::Json => Format::Json,
+        FormatName::Log => Format::Log,
+        FormatName::Lines => Format::Lines,
+        FormatName::Etcd => Format::Etcd,
+    });
+    let options = ReadOptions { independent: arguments.independent, lenient: arguments.lenient };
+    format::read(&text, format, options).map_err(|error| error.to_string())
+}
+
+fn not_text(error: &std::string::FromUtf8Error) -> String {
+    let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+    FormatError::at_line(line, "expected text in UTF-8").to_string()
+}
+
+fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {
+    let milliseconds = elapsed.as_secs_f64() * 1000.0;
+    let (name, violation, reason) = match &report.verdict {
+        Verdict::Valid => ("valid", None, None),
+        Verdict::Invalid(violation) => ("invalid", Some(violation), Some(violation.sentence.as_str())),
+        Verdict::Unknown(reason) => ("unknown", None, Some(reason.as_str())),
+    };
+    if json {
+        let line = serde_json::json!({
+            "file": file,
+            "verdict": name,
+            "model": report.model,
+            "operations": report.operations,
+            "milliseconds": milliseconds,
+            "rule": violation.map(|violation| violation.rule),
+            "reason": reason,
+            "evidence": violation.map(|violation| &violation.operations),
+        });
+        return print_line(&line.to_string());
+    }
+    let (operations, model) = (report.operations, report.model);
+    let file = file.display();
+    print_line(&format!("{file}: {name} ({model}, {operations} operations, {milliseconds:.3} ms)"));
+    if let Some(reason) = reason {
+        let rule = violation.map_or(String::new(), |violation| format!(" [{}]", violation.rule));
+        print_line(&format!("  {reason}{rule}"));
+    }
+    for line in &report.evidence {
+        print_line(&format!("  {line}"));
+    }
+}
+
+fn convert(arguments: &ConvertArguments) -> Result<(), String> {
+    let recording = load(&arguments.file, &arguments.input)?;
+    let mut to = io::BufWriter::new(io::stdout().lock());
+    let written = match (&recording, arguments.to) {
+        (Recording::Named(history), OutputName::Lines) => format::lines::write_named(history, &mut to),
+        (Recording::Named(history), OutputName::Edn) => format::edn::write(history, &mut to),
+        (Recording::Etcd(history), OutputName::Etcd | OutputName::Lines) => {
+            format::lines::write_etcd(history, &mut to)
+        }
+        (Recording::Named(_), OutputName::Etcd) => {
+            return Err("only a history of etcd can be written in the format etcd".to_owned());
+        }
+        (Recording::Etcd(_), OutputName::Edn) => {
+            return Err("a history of etcd can be written in the format etcd only".to_owned());
+        }
+    };
+    written.and_then(|()| to.flush()).map_err(|error| error.to_string())
+}
+
+/// Prints to the standard output. Whoever closed it does not want the rest.
+fn print_line(line: &str) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        std::process::exit(i32::from(Status::Unknown as u8));
+    }
+}

@@ -1,0 +1,64 @@
+//! Jepsen's events as JSON: an array of objects, or objects one after the other.
+
+use super::FormatError;
+use super::jepsen::{Event, event};
+use crate::value::Value;
+
+/// Reads a history.
+pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
+    let mut events = Vec::new();
+    if text.trim_start().starts_with('[') {
+        let values: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|error| locate(&error, 0))?;
+        for (index, value) in values.into_iter().enumerate() {
+            let why = |why| FormatError::at_line(1, format!("element {index}: {why}"));
+            events.push(event(&convert(value), index + 1).map_err(why)?);
+        }
+        return Ok(events);
+    }
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let value: serde_json::Value = serde_json::from_str(line).map_err(|error| locate(&error, index))?;
+        events.push(event(&convert(value), index + 1).map_err(|why| FormatError::at_line(index + 1, why))?);
+    }
+    Ok(events)
+}
+
+/// The place of a JSON error, in a text that begins `skipped` lines into the file.
+pub(super) fn locate(error: &serde_json::Error, skipped: usize) -> FormatError {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    FormatError { line: skipped + error.line().max(1), column: error.column().max(1), message }
+}
+
+/// JSON has no keywords: strings stay strings. Its nesting was bounded by its reader.
+pub(super) fn convert(value: serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Nil,
+        serde_json::Value::Bool(value) => Value::Bool(value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => Value::Int(number),
+            None => Value::Number(number.to_string().into()),
+        },
+        serde_json::Value::String(text) => Value::Text(text.into()),
+        serde_json::Value::Array(values) => Value::List(values.into_iter().map(convert).collect()),
+        serde_json::Value::Object(entries) => {
+            Value::Map(entries.into_iter().map(|(key, value)| (Value::text(&key), convert(value))).collect())
+        }
+    }
+}
+
+/// The other way round; what JSON cannot say becomes a string.
+pub(super) fn revert(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Nil => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(number) => (*number).into(),
+        Value::Number(text) | Value::Text(text) | Value::Keyword(text) | Value::Symbol(text) => {
+            (&**text).into()
+        }
+        Value::List(values) | Value::Set(values) => values.iter().map(revert).collect(),
+        Value::Map(entries) => {
+            let entry = |(key, value): &(Value, Value)| (super::jepsen::plain_text(key), revert(value));
+            serde_json::Value::Object(entries.iter().map(entry).collect())
+        }
+    }
+}

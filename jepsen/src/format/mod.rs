@@ -1,0 +1,115 @@
+//! Histories in files.
+//!
+//! | format | looks like | from |
+//! |---|---|---|
+//! | `edn` | `{:process 0, :type :invoke, :f :read, :value nil}` | Jepsen's `history.edn`, Knossos, Porcupine's key-value logs |
+//! | `json` | `{"process":0,"type":"invoke","f":"read","value":null}` | elle-cli |
+//! | `log` | `INFO  jepsen.util - 0 :invoke :read nil` | Jepsen's own log |
+//! | `lines` | `{"process":0,"call":1,"return":5,"f":"read","output":3}` | ours: see [`lines`] |
+//! | `etcd` | `{"process":0,"call":1,"return":5,"request":…,"response":…}` | ours: see [`lines`] |
+//!
+//! The format is recognized by the first line that says something ([`detect`]). Every reader says where it failed
+//! and what it expected there, and none panics or recurses without bound, whatever the bytes.
+
+pub mod edn;
+pub mod jepsen;
+pub mod json;
+pub mod lines;
+pub mod log;
+
+use crate::etcd::EtcdHistory;
+use crate::history::History;
+use jepsen::{Answer, Ask};
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recording {
+    /// Operations named by Jepsen's `:f`, to be given a meaning by a model.
+    Named(History<Ask, Answer>),
+    /// etcd's own operations.
+    Etcd(EtcdHistory),
+}
+
+/// A format that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Jepsen events as EDN.
+    Edn,
+    /// Jepsen events as JSON.
+    Json,
+    /// Jepsen's log lines.
+    Log,
+    /// Operations, one JSON object per line.
+    Lines,
+    /// etcd operations and watches, one JSON object per line.
+    Etcd,
+}
+
+/// Where and why a file could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {message}")]
+pub struct FormatError {
+    /// Counted from one.
+    pub line: usize,
+    /// In characters, counted from one.
+    pub column: usize,
+    /// What was expected, and what was there.
+    pub message: String,
+}
+
+impl FormatError {
+    /// An error at the beginning of a line.
+    #[must_use]
+    pub fn at_line(line: usize, message: impl Into<String>) -> FormatError {
+        FormatError { line, column: 1, message: message.into() }
+    }
+}
+
+/// How lenient to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Values are pairs of a key and the value proper (Jepsen's independent keys).
+    pub independent: bool,
+    /// A completion without an invocation is an operation that took no time.
+    pub lenient: bool,
+}
+
+/// Recognizes the format by the content.
+#[must_use]
+pub fn detect(text: &str) -> Option<Format> {
+    let line = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with(';'))?;
+    if line.contains("jepsen.util - ") {
+        return Some(Format::Log);
+    }
+    let inner = line.trim_start_matches(['[', '(', ' ', '{']);
+    if inner.is_empty() && text.trim_start().starts_with(['[', '(', '{']) {
+        // The first line holds nothing but brackets: look further.
+        let rest = text.trim_start_matches(['[', '(', '{', ' ', '\n', '\r', '\t']);
+        return if rest.starts_with(':') { Some(Format::Edn) } else { Some(Format::Json) };
+    }
+    if inner.starts_with('"') {
+        let has = |name: &str| line.contains(name);
+        return if has("\"request\"") || has("\"watch\"") {
+            Some(Format::Etcd)
+        } else if has("\"call\"") {
+            Some(Format::Lines)
+        } else {
+            Some(Format::Json)
+        };
+    }
+    if line.starts_with(['[', '(', '{', '#']) { Some(Format::Edn) } else { Some(Format::Log) }
+}
+
+/// Reads a history in any format; `None` recognizes it.
+pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<Recording, FormatError> {
+    let Some(format) = format.or_else(|| detect(text)) else {
+        return Err(FormatError::at_line(1, "expected a history, found nothing"));
+    };
+    match format {
+        Format::Edn => Ok(Recording::Named(jepsen::pair(edn::events(text)?, options)?)),
+        Format::Json => Ok(Recording::Named(jepsen::pair(json::events(text)?, options)?)),
+        Format::Log => Ok(Recording::Named(jepsen::pair(log::events(text)?, options)?)),
+        Format::Lines => Ok(Recording::Named(lines::read_named(text)?)),
+        Format::Etcd => Ok(Recording::Etcd(lines::read_etcd(text)?)),
+    }
+}

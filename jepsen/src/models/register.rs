@@ -1,0 +1,191 @@
+//! A register: read, write, compare-and-set. One per key, if operations carry keys.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use crate::history::Operation;
+use crate::model::{Model, Refutation};
+use crate::value::Value;
+use crate::zones::{self, RegisterOperation};
+
+/// A register with an initial value.
+#[derive(Clone, Debug, Default)]
+pub struct Register {
+    /// What it holds at first.
+    pub initial: Value,
+    /// Decide by search even what zones could decide.
+    pub search_only: bool,
+}
+
+/// What can be asked of a register.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterInput {
+    /// Reads it.
+    Read(Option<String>),
+    /// Writes it.
+    Write(Option<String>, Value),
+    /// Writes the second value if it holds the first.
+    CompareAndSet(Option<String>, Value, Value),
+}
+
+/// What a register answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterOutput {
+    /// To a read.
+    Value(Value),
+    /// To a write.
+    Done,
+    /// To a compare-and-set: whether it held the expected value.
+    Swapped(bool),
+}
+
+impl RegisterInput {
+    fn key(&self) -> Option<&str> {
+        let (RegisterInput::Read(key)
+        | RegisterInput::Write(key, _)
+        | RegisterInput::CompareAndSet(key, _, _)) = self;
+        key.as_deref()
+    }
+}
+
+impl Model for Register {
+    type Input = RegisterInput;
+    type Output = RegisterOutput;
+    type State = Value;
+
+    fn init(&self) -> Value {
+        self.initial.clone()
+    }
+
+    fn step(&self, state: &Value, input: &RegisterInput, output: Option<&RegisterOutput>) -> Option<Value> {
+        match (input, output) {
+            (RegisterInput::Read(_), Some(RegisterOutput::Value(seen))) => {
+                (seen == state).then(|| state.clone())
+            }
+            (RegisterInput::Read(_), None) => Some(state.clone()),
+            (RegisterInput::Write(_, value), Some(RegisterOutput::Done) | None) => Some(value.clone()),
+            (RegisterInput::CompareAndSet(_, from, to), Some(RegisterOutput::Swapped(true))) => {
+                (from == state).then(|| to.clone())
+            }
+            (RegisterInput::CompareAndSet(_, from, _), Some(RegisterOutput::Swapped(false))) => {
+                (from != state).then(|| state.clone())
+            }
+            (RegisterInput::CompareAndSet(_, from, to), None) => {
+                Some(if from == state { to.clone() } else { state.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    fn is_read(&self, input: &RegisterInput, output: Option<&RegisterOutput>) -> bool {
+        matches!(input, RegisterInput::Read(_)) || matches!(output, Some(RegisterOutput::Swapped(false)))
+    }
+
+    fn partition_key<'a>(&self, input: &'a RegisterInput) -> Option<&'a str> {
+        input.key()
+    }
+
+    fn looks_ahead(&self) -> bool {
+        true
+    }
+
+    fn is_on_the_way(&self, state: &Value, _: &RegisterInput, output: &RegisterOutput) -> bool {
+        match output {
+            RegisterOutput::Value(value) => value == state,
+            // A failed compare-and-set is legal in all states but one: nothing to look ahead for.
+            RegisterOutput::Swapped(_) | RegisterOutput::Done => true,
+        }
+    }
+
+    fn produces(
+        &self,
+        write: (&RegisterInput, Option<&RegisterOutput>),
+        read: (&RegisterInput, &RegisterOutput),
+    ) -> bool {
+        match (write.0, read.1) {
+            (
+                RegisterInput::Write(_, value) | RegisterInput::CompareAndSet(_, _, value),
+                RegisterOutput::Value(seen),
+            ) => value == seen,
+            _ => true,
+        }
+    }
+
+    fn values(
+        &self,
+        input: &RegisterInput,
+        output: Option<&RegisterOutput>,
+        visit: &mut dyn FnMut(&dyn Debug),
+    ) {
+        match (input, output) {
+            (RegisterInput::Read(_), Some(RegisterOutput::Value(value)))
+            | (RegisterInput::Write(_, value), _) => {
+                visit(value);
+            }
+            (RegisterInput::CompareAndSet(_, from, to), _) => {
+                visit(from);
+                visit(to);
+            }
+            _ => {}
+        }
+    }
+
+    fn decide(
+        &self,
+        operations: &[&Operation<RegisterInput, RegisterOutput>],
+    ) -> Option<Result<(), Refutation>> {
+        if self.search_only { None } else { self.decide_by_zones(operations) }
+    }
+
+    fn describe(&self, input: &RegisterInput, output: Option<&RegisterOutput>) -> String {
+        match (input, output) {
+            (RegisterInput::Read(_), Some(RegisterOutput::Value(value))) => format!("read {value}"),
+            (RegisterInput::Read(_), _) => "read without an answer".to_owned(),
+            (RegisterInput::Write(_, value), Some(_)) => format!("wrote {value}"),
+            (RegisterInput::Write(_, value), None) => format!("may have written {value}"),
+            (RegisterInput::CompareAndSet(_, from, to), Some(RegisterOutput::Swapped(false))) => {
+                format!("did not find {from} to set {to}")
+            }
+            (RegisterInput::CompareAndSet(_, from, to), Some(_)) => format!("set {from} to {to}"),
+            (RegisterInput::CompareAndSet(_, from, to), None) => format!("may have set {from} to {to}"),
+        }
+    }
+
+    fn describe_state(&self, state: &Value) -> String {
+        state.to_string()
+    }
+}
+
+impl Register {
+    /// Decides by zones if every write is of a value of its own; gives up on anything else.
+    fn decide_by_zones(
+        &self,
+        operations: &[&Operation<RegisterInput, RegisterOutput>],
+    ) -> Option<Result<(), Refutation>> {
+        let mut numbers: HashMap<&Value, (u32, bool)> = HashMap::from([(&self.initial, (0, true))]);
+        let mut plain = Vec::with_capacity(operations.len());
+        let mut kept = Vec::with_capacity(operations.len());
+        for (index, operation) in operations.iter().enumerate() {
+            let (value, is_write) = match (&operation.input, operation.output()) {
+                (RegisterInput::Read(_), None) => continue,
+                (RegisterInput::Read(_), Some(RegisterOutput::Value(value))) => (value, false),
+                (RegisterInput::Write(_, value), _) => (value, true),
+                _ => return None,
+            };
+            let next = numbers.len() as u32;
+            let (number, written) = numbers.entry(value).or_insert((next, false));
+            if is_write && std::mem::replace(written, true) {
+                return None;
+            }
+            let (call, end) = (operation.call, operation.return_time());
+            plain.push(RegisterOperation { call, end, value: *number, is_write });
+            kept.push(index);
+        }
+        let Err((shown, why)) = zones::check(&plain, numbers.len()) else { return Some(Ok(())) };
+        let shown: Vec<usize> = shown.into_iter().map(|index| kept[index]).collect();
+        let offender = operations[shown[0]];
+        let what = self.describe(&offender.input, offender.output());
+        let sentence = format!("process {} {what}, which {why}", offender.process);
+        Some(Err(Refutation { operations: shown, sentence }))
+    }
+}

@@ -1,0 +1,403 @@
+//! The search over configurations.
+//!
+//! A configuration is: which return comes next, the state, and which pending operations have taken effect. From it,
+//! the operation that returns next must take effect if it has not: either at once, or after some other pending
+//! write (*just in time*: nothing takes effect before some return demands it). Depth first, the pending operation
+//! with the earliest return first. When the last return is passed, the order of effects is a linearization.
+//!
+//! Four reductions, all of them sound on their own and together, each of which can be switched off to prove it:
+//!
+//! * *eager reads*: a read that is legal now takes effect now. It changes nothing, so it can be moved here from
+//!   wherever it stands in any linearization.
+//! * *symmetry*: of pending operations that are equal in input and output, the one that returns first goes first.
+//!   In any linearization two equal operations can trade places if the later place suits the one that returns
+//!   later. Needs the order by returns: with another order it is wrong.
+//! * *dominance*: two configurations that agree in all but reads and unknown writes: the one with more reads done
+//!   and fewer unknown writes spent can do all that the other can.
+//! * *look-ahead*: a pending read that no remaining write can make legal ends the branch.
+//!
+//! Sources: Wing & Gong 1993; Lowe, "Testing for linearizability", 2017; Horn & Kroening 2015 for the partitions.
+
+use super::states::{Class, FORBIDDEN, FastMap, StateId, States};
+use super::window::{Member, Window};
+use super::{Exhausted, Limits};
+use crate::model::Model;
+
+/// Which reductions a search uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent switches")]
+pub struct Reductions {
+    /// A read that is legal now takes effect now.
+    pub eager_reads: bool,
+    /// Of equal pending operations the one that returns first goes first.
+    pub symmetry: bool,
+    /// A configuration that can do all that another can makes the other superfluous.
+    pub dominance: bool,
+    /// A pending read that cannot become legal any more ends the branch.
+    pub look_ahead: bool,
+}
+
+impl Default for Reductions {
+    fn default() -> Self {
+        Reductions { eager_reads: true, symmetry: true, dominance: true, look_ahead: true }
+    }
+}
+
+/// The widest configuration that is compiled in.
+pub(super) const SLOTS_MAX: usize = 1024;
+
+/// What a search found.
+pub(super) enum Outcome {
+    /// A linearization exists.
+    Linearizable,
+    /// None does.
+    Refuted(Deepest),
+    /// The search gave up.
+    GaveUp(Exhausted),
+}
+
+/// The furthest that any branch came.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deepest {
+    /// The return that could not be passed.
+    pub at: usize,
+    /// The states in which branches were stuck there: a few of them.
+    pub states: Vec<StateId>,
+}
+
+/// What a search has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Used {
+    pub configurations: u64,
+    pub bytes: u64,
+}
+
+/// Searches a prepared partition for a linearization.
+pub(super) fn explore<'m, M: Model>(
+    model: &M,
+    window: &Window<'m, M>,
+    states: &mut States<'m, M>,
+    limits: &Limits<'_>,
+    used: &mut Used,
+) -> Outcome {
+    match window.width() {
+        0..=64 => Explorer::<M, 1>::new(model, window, states, limits, used).run(),
+        65..=128 => Explorer::<M, 2>::new(model, window, states, limits, used).run(),
+        129..=256 => Explorer::<M, 4>::new(model, window, states, limits, used).run(),
+        257..=512 => Explorer::<M, 8>::new(model, window, states, limits, used).run(),
+        513..=SLOTS_MAX => Explorer::<M, 16>::new(model, window, states, limits, used).run(),
+        width => Outcome::GaveUp(Exhausted::Width(width)),
+    }
+}
+
+/// Which operations have taken effect.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Mask<const W: usize>([u64; W]);
+
+impl<const W: usize> Mask<W> {
+    const EMPTY: Self = Mask([0; W]);
+
+    fn has(&self, slot: u32) -> bool {
+        self.0[slot as usize / 64] >> (slot % 64) & 1 == 1
+    }
+
+    fn set(&mut self, slot: u32) {
+        self.0[slot as usize / 64] |= 1 << (slot % 64);
+    }
+
+    fn clear(&mut self, slot: u32) {
+        self.0[slot as usize / 64] &= !(1 << (slot % 64));
+    }
+
+    fn zip(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Mask(std::array::from_fn(|word| combine(self.0[word], other.0[word])))
+    }
+
+    /// The bits of `count` slots from `start` on.
+    fn of(start: usize, count: usize) -> Self {
+        let mut mask = Mask::EMPTY;
+        (start..start + count).for_each(|slot| mask.set(slot as u32));
+        mask
+    }
+}
+
+/// A configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Configuration<const W: usize> {
+    /// The next return.
+    at: u32,
+    state: StateId,
+    done: Mask<W>,
+}
+
+struct Explorer<'a, 'm, M: Model, const W: usize> {
+    window: &'a Window<'m, M>,
+    states: &'a mut States<'m, M>,
+    limits: &'a Limits<'a>,
+    used: &'a mut Used,
+    /// Bits of returning writes: all of a configuration that is not an advantage.
+    writes: Mask<W>,
+    /// Bits of unknown writes, which are an advantage while they are not set.
+    unknown: Mask<W>,
+    seen: Seen<W>,
+    stack: Vec<Configuration<W>>,
+    /// By class: the last configuration in which a member of it was considered.
+    considered: Vec<u64>,
+    producers: Producers,
+    deepest: Deepest,
+}
+
+impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
+    fn new(
+        model: &M,
+        window: &'a Window<'m, M>,
+        states: &'a mut States<'m, M>,
+        limits: &'a Limits<'a>,
+        used: &'a mut Used,
+    ) -> Self {
+        let [writes, reads, unknown] = window.slots;
+        let producers = if limits.reductions.look_ahead && limits.reductions.eager_reads {
+            Producers::new(model, window)
+        } else {
+            Producers::default()
+        };
+        Explorer {
+            considered: vec![0; window.classes.len()],
+            window,
+            states,
+            limits,
+            used,
+            writes: Mask::of(0, writes),
+            unknown: Mask::of(writes + reads, unknown),
+            seen: Seen::default(),
+            stack: Vec::new(),
+            producers,
+            deepest: Deepest::default(),
+        }
+    }
+
+    fn run(mut self) -> Outcome {
+        let start = Configuration { at: 0, state: States::<M>::INITIAL, done: Mask::EMPTY };
+        if self.push(start) {
+            return Outcome::Linearizable;
+        }
+        while let Some(configuration) = self.stack.pop() {
+            if let Some(exhausted) = self.exhausted() {
+                return Outcome::GaveUp(exhausted);
+            }
+            if self.expand(configuration) {
+                return Outcome::Linearizable;
+            }
+        }
+        Outcome::Refuted(self.deepest)
+    }
+
+    fn exhausted(&mut self) -> Option<Exhausted> {
+        self.used.configurations += 1;
+        if self.used.configurations > self.limits.configurations {
+            return Some(Exhausted::Configurations);
+        }
+        if !self.used.configurations.is_multiple_of(1024) {
+            return None;
+        }
+        let bytes =
+            self.seen.bytes() + self.stack.len() * size_of::<Configuration<W>>() + self.states.bytes();
+        self.used.bytes = self.used.bytes.max(bytes as u64);
+        if bytes as u64 > self.limits.bytes {
+            return Some(Exhausted::Bytes);
+        }
+        self.limits.stop.is_some_and(|stop| stop()).then_some(Exhausted::Stopped)
+    }
+
+    /// Puts all successors of a configuration on the stack, the most promising on top. True if one is final.
+    fn expand(&mut self, configuration: Configuration<W>) -> bool {
+        let at = configuration.at as usize;
+        let window = self.window;
+        let first = self.stack.len();
+        let reads = if self.limits.reductions.eager_reads { &[][..] } else { window.reads(at) };
+        for member in window.writes(at).iter().chain(reads).chain(window.unknown(at)) {
+            if configuration.done.has(member.slot) || self.is_equal_to_earlier(*member) {
+                continue;
+            }
+            let state = self.states.step(configuration.state, member.class);
+            if state == FORBIDDEN {
+                continue;
+            }
+            let mut next = Configuration { state, ..configuration };
+            next.done.set(member.slot);
+            if self.push(next) {
+                return true;
+            }
+        }
+        self.stack[first..].reverse();
+        false
+    }
+
+    /// Whether an equal operation that returns earlier was considered in this configuration.
+    fn is_equal_to_earlier(&mut self, member: Member) -> bool {
+        let considered = &mut self.considered[member.class as usize];
+        let earlier = *considered == self.used.configurations;
+        *considered = self.used.configurations;
+        earlier && self.limits.reductions.symmetry
+    }
+
+    /// Lets everything happen that needs no choice, and puts what comes of it on the stack unless it is known.
+    /// True if it is final.
+    fn push(&mut self, mut configuration: Configuration<W>) -> bool {
+        loop {
+            let at = configuration.at as usize;
+            let Some(next) = self.window.returns.get(at) else { return true };
+            if self.limits.reductions.eager_reads {
+                self.absorb_reads(&mut configuration);
+            }
+            if !configuration.done.has(next.member.slot) {
+                break;
+            }
+            configuration.done.clear(next.member.slot);
+            configuration.at += 1;
+        }
+        let at = configuration.at as usize;
+        if at > self.deepest.at {
+            self.deepest = Deepest { at, states: Vec::new() };
+        }
+        if at == self.deepest.at
+            && self.deepest.states.len() < STATES_SHOWN
+            && !self.deepest.states.contains(&configuration.state)
+        {
+            self.deepest.states.push(configuration.state);
+        }
+        if self.is_new(&configuration) && !self.is_hopeless(&configuration) {
+            self.stack.push(configuration);
+        }
+        false
+    }
+
+    fn absorb_reads(&mut self, configuration: &mut Configuration<W>) {
+        for read in self.window.reads(configuration.at as usize) {
+            if !configuration.done.has(read.slot)
+                && self.states.step(configuration.state, read.class) != FORBIDDEN
+            {
+                configuration.done.set(read.slot);
+            }
+        }
+    }
+
+    /// Whether nothing at least as good as this configuration was met before.
+    fn is_new(&mut self, configuration: &Configuration<W>) -> bool {
+        if !self.limits.reductions.dominance {
+            return self.seen.insert(*configuration, Mask::EMPTY);
+        }
+        let advantage = configuration.done.zip(&self.unknown, |done, unknown| done ^ unknown);
+        let advantage = advantage.zip(&self.writes, |advantage, writes| advantage & !writes);
+        let done = configuration.done.zip(&self.writes, |done, writes| done & writes);
+        self.seen.insert(Configuration { done, ..*configuration }, advantage)
+    }
+
+    /// Whether some pending read can never become legal.
+    fn is_hopeless(&mut self, configuration: &Configuration<W>) -> bool {
+        if self.producers.of_read.is_empty() {
+            return false;
+        }
+        let at = configuration.at as usize;
+        let window = self.window;
+        window.reads(at).iter().any(|read| {
+            !configuration.done.has(read.slot)
+                && !self.producers.may_come_after(at, *read)
+                && !self.states.is_on_the_way(configuration.state, read.class)
+                && !window.writes(at).iter().chain(window.unknown(at)).any(|write| {
+                    !configuration.done.has(write.slot) && self.producers.produces(write.class, read.class)
+                })
+        })
+    }
+}
+
+/// What was met: by everything but advantages, the best advantages.
+struct Seen<const W: usize> {
+    heads: FastMap<Configuration<W>, u32>,
+    /// Advantages and the next of the same configuration.
+    advantages: Vec<(Mask<W>, u32)>,
+}
+
+impl<const W: usize> Default for Seen<W> {
+    fn default() -> Self {
+        Seen { heads: FastMap::default(), advantages: Vec::new() }
+    }
+}
+
+impl<const W: usize> Seen<W> {
+    /// Remembers a configuration; false if one with all its advantages was known.
+    fn insert(&mut self, configuration: Configuration<W>, advantage: Mask<W>) -> bool {
+        let head = self.heads.entry(configuration).or_insert(END);
+        let mut at = *head;
+        while at != END {
+            let (known, next) = &self.advantages[at as usize];
+            if advantage.0.iter().zip(&known.0).all(|(mine, theirs)| mine & !theirs == 0) {
+                return false;
+            }
+            at = *next;
+        }
+        self.advantages.push((advantage, *head));
+        *head = self.advantages.len() as u32 - 1;
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        self.heads.capacity() * (size_of::<(Configuration<W>, u32)>() + 1)
+            + self.advantages.capacity() * size_of::<(Mask<W>, u32)>()
+    }
+}
+
+/// Which writes can make which reads legal, and when they are called.
+#[derive(Default)]
+struct Producers {
+    /// By class of read, then by class of write. Empty if look-ahead is not used.
+    of_read: Vec<Vec<bool>>,
+    /// By class of read: before which returns its producers are called, ascending.
+    calls: Vec<Vec<u32>>,
+}
+
+impl Producers {
+    fn new<M: Model>(model: &M, window: &Window<'_, M>) -> Producers {
+        let classes = &window.classes;
+        if !model.looks_ahead() || classes.len().pow(2) > PAIRS_MAX {
+            return Producers::default();
+        }
+        let mut calls_of_class = vec![Vec::new(); classes.len()];
+        for (class, before) in &window.write_calls {
+            calls_of_class[*class as usize].push(*before);
+        }
+        let (mut of_read, mut calls) = (Vec::new(), Vec::new());
+        for (input, output) in classes {
+            let produces = |write: usize| match output {
+                Some(output) if !calls_of_class[write].is_empty() => {
+                    model.produces(classes[write], (input, output))
+                }
+                _ => false,
+            };
+            let row: Vec<bool> = (0..classes.len()).map(produces).collect();
+            let producers = calls_of_class.iter().zip(&row).filter(|(_, produces)| **produces);
+            let mut before: Vec<u32> = producers.flat_map(|(calls, _)| calls).copied().collect();
+            before.sort_unstable();
+            of_read.push(row);
+            calls.push(before);
+        }
+        Producers { of_read, calls }
+    }
+
+    fn produces(&self, write: Class, read: Class) -> bool {
+        self.of_read[read as usize][write as usize]
+    }
+
+    /// Whether a producer is called after the return `at` and before the read returns.
+    fn may_come_after(&self, at: usize, read: Member) -> bool {
+        let calls = &self.calls[read.class as usize];
+        let next = calls.partition_point(|before| *before as usize <= at);
+        calls.get(next).is_some_and(|before| *before <= read.last)
+    }
+}
+
+const END: u32 = u32::MAX;
+/// How many states of the deepest point are kept for the explanation.
+const STATES_SHOWN: usize = 8;
+/// Look-ahead compares every class with every other: with many it would cost more than it saves.
+const PAIRS_MAX: usize = 1 << 18;
