@@ -37,9 +37,15 @@ pub struct Reductions {
     pub look_ahead: bool,
 }
 
+impl Reductions {
+    /// All of them.
+    pub const ALL: Reductions =
+        Reductions { eager_reads: true, symmetry: true, dominance: true, look_ahead: true };
+}
+
 impl Default for Reductions {
     fn default() -> Self {
-        Reductions { eager_reads: true, symmetry: true, dominance: true, look_ahead: true }
+        Reductions::ALL
     }
 }
 

@@ -28,13 +28,21 @@ pub struct Limits<'a> {
     pub bytes: u64,
     /// Asked every thousand configurations or so: true ends the check. For time limits and cancellation.
     pub stop: Option<&'a dyn Fn() -> bool>,
+    /// Whether to shrink a refuted history to what shows it. Takes longer than the verdict.
+    pub explain: bool,
     /// Which reductions to use: all, unless a test wants to compare.
     pub reductions: Reductions,
 }
 
 impl Default for Limits<'_> {
     fn default() -> Self {
-        Limits { configurations: u64::MAX, bytes: 2 << 30, stop: None, reductions: Reductions::default() }
+        Limits {
+            configurations: u64::MAX,
+            bytes: 2 << 30,
+            stop: None,
+            explain: true,
+            reductions: Reductions::ALL,
+        }
     }
 }
 

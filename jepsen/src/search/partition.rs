@@ -108,7 +108,11 @@ impl<M: Model> Part<'_, M> {
             Outcome::Linearizable => Found::Linearizable,
             Outcome::Refuted(deepest) => {
                 let stuck = window.returns[deepest.at].operation as usize;
-                let core = shrink::shrink(model, &self.operations, stuck, limits);
+                let core = if limits.explain {
+                    shrink::shrink(model, &self.operations, stuck, limits)
+                } else {
+                    shrink::unshrunk(model, &self.operations, stuck)
+                };
                 Found::Refuted(self.violation("not-linearizable", core.operations, core.sentence))
             }
             Outcome::GaveUp(Exhausted::Configurations) if allowed < limits.configurations => Found::Open,

@@ -56,6 +56,19 @@ pub(super) fn shrink<M: Model>(
     shrinker.core(stuck)
 }
 
+/// The operation that the search could not place, for those who want no more.
+pub(super) fn unshrunk<M: Model>(
+    model: &M,
+    operations: &[&Operation<M::Input, M::Output>],
+    stuck: usize,
+) -> Core {
+    let operation = operations[stuck];
+    let what = model.describe(&operation.input, operation.output());
+    let sentence =
+        format!("process {} {what}, called at {}, cannot be placed", operation.process, operation.call);
+    Core { operations: vec![stuck], sentence }
+}
+
 struct Shrinker<'a, M: Model> {
     model: &'a M,
     prefix: &'a [Operation<M::Input, M::Output>],

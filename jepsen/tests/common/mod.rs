@@ -89,13 +89,12 @@ pub fn correct_history(random: &mut Random, shape: Shape) -> Recorded {
 }
 
 fn execute(store: &mut Store, request: &Request, at: u64, log: &mut Vec<(i64, u64, Vec<Event>)>) -> Response {
-    let before = store.clone();
     match store.execute(request) {
         Err(error) => Response::refused(error),
         Ok(applied) => {
             let revision = store.revision();
             if !applied.changed.is_empty() {
-                let event = |key: &Bytes| event_of(&before, store, key, revision);
+                let event = |key: &Bytes| event_of(store, key, revision);
                 log.push((revision, at, applied.changed.iter().map(event).collect()));
             }
             Response::at(revision, applied.expected.into_reply())
@@ -103,9 +102,9 @@ fn execute(store: &mut Store, request: &Request, at: u64, log: &mut Vec<(i64, u6
     }
 }
 
-fn event_of(before: &Store, after: &Store, key: &Bytes, revision: i64) -> Event {
-    let previous = before.current(key.as_slice()).cloned();
-    match after.current(key.as_slice()) {
+fn event_of(store: &Store, key: &Bytes, revision: i64) -> Event {
+    let previous = store.version_at(key.as_slice(), revision - 1).cloned();
+    match store.current(key.as_slice()) {
         Some(kv) => Event { deleted: false, kv: kv.clone(), previous },
         None => {
             let kv = KeyValue { key: key.clone(), mod_revision: revision, ..KeyValue::default() };
@@ -235,7 +234,7 @@ pub fn spoil(random: &mut Random, history: &mut EtcdHistory) -> bool {
     let returned = operation.returned.as_mut().expect("answered");
     let response = &mut returned.output;
     match random.below(4) {
-        0 => response.revision += if random.chance(50) { 1 } else { -1 },
+        0 => response.revision += if response.revision == 1 || random.chance(50) { 1 } else { -1 },
         1 => returned.at = operation.call,
         _ => match response.result.as_mut().expect("answered") {
             Reply::Range { kvs, count, .. } if kvs.is_empty() => *count += 1,

@@ -1,0 +1,227 @@
+//! Every engine against the dumbest one that could be right: try all permutations.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::Random;
+use quorate_jepsen::models::{
+    KeyValue, KeyValueInput, Mutex, MutexInput, Register, RegisterInput, RegisterOutput,
+};
+use quorate_jepsen::{History, Limits, Model, Operation, Reductions, Returned, Value, Verdict, check};
+
+/// Whether for every part some order of its operations, unknown ones optional, respects real time and the model.
+fn naive<M: Model>(model: &M, history: &History<M::Input, M::Output>) -> bool {
+    let keys: BTreeSet<Option<&str>> =
+        history.operations.iter().map(|operation| model.partition_key(&operation.input)).collect();
+    keys.into_iter().all(|key| {
+        let of_key = |operation: &&Operation<_, _>| model.partition_key(&operation.input) == key;
+        permute(model, &model.init(), &mut history.operations.iter().filter(of_key).collect())
+    })
+}
+
+fn permute<M: Model>(model: &M, state: &M::State, left: &mut Vec<&Operation<M::Input, M::Output>>) -> bool {
+    if left.iter().all(|operation| operation.returned.is_none()) {
+        return true;
+    }
+    for index in 0..left.len() {
+        let next = left[index];
+        if left.iter().any(|other| other.precedes(next)) {
+            continue;
+        }
+        let Some(after) = model.step(state, &next.input, next.output()) else { continue };
+        left.remove(index);
+        let found = permute(model, &after, left);
+        left.insert(index, next);
+        if found {
+            return true;
+        }
+    }
+    false
+}
+
+/// Every way to switch reductions off.
+fn variants() -> Vec<Reductions> {
+    let bit = |number: u32, at: u32| number >> at & 1 == 1;
+    (0..16)
+        .map(|number| Reductions {
+            eager_reads: bit(number, 0),
+            symmetry: bit(number, 1),
+            dominance: bit(number, 2),
+            look_ahead: bit(number, 3),
+        })
+        .collect()
+}
+
+/// Random operations with overlapping intervals; answers are made up, so about half of the histories are wrong.
+fn random_history<I, O>(
+    random: &mut Random,
+    operations: u64,
+    mut operation: impl FnMut(&mut Random) -> (I, O),
+) -> History<I, O> {
+    let mut history = History::new();
+    let span = 2 + random.below(30);
+    for process in 0..operations {
+        let call = random.below(span);
+        let (input, output) = operation(random);
+        let at = call + random.below(12);
+        let returned = (!random.chance(15)).then_some(Returned { at, output });
+        history.operations.push(Operation { process, call, input, returned });
+    }
+    history
+}
+
+fn compare<M: Model>(model: &M, history: &History<M::Input, M::Output>, seed: u64, seen: &mut [u64; 2]) {
+    let expected = naive(model, history);
+    seen[usize::from(expected)] += 1;
+    for reductions in variants() {
+        let verdict = check(model, history, &Limits { reductions, ..Limits::default() });
+        assert_eq!(verdict.is_valid(), expected, "seed {seed}, {reductions:?}: {verdict}\n{history:#?}");
+        let Verdict::Invalid(violation) = verdict else { continue };
+        assert!(!violation.operations.is_empty(), "seed {seed}: no operation shows the violation");
+        assert!(violation.operations.iter().all(|index| *index < history.operations.len()), "seed {seed}");
+    }
+}
+
+fn register_operation(random: &mut Random, values: u64) -> (RegisterInput, RegisterOutput) {
+    let value = |random: &mut Random| match random.below(values) {
+        0 => Value::Nil,
+        value => Value::Int(value as i64),
+    };
+    match random.below(5) {
+        0 | 1 => (RegisterInput::Read(None), RegisterOutput::Value(value(random))),
+        2 | 3 => (RegisterInput::Write(None, value(random)), RegisterOutput::Done),
+        _ => {
+            let input = RegisterInput::CompareAndSet(None, value(random), value(random));
+            (input, RegisterOutput::Swapped(random.chance(60)))
+        }
+    }
+}
+
+#[test]
+fn register_verdicts_equal_those_of_all_permutations() {
+    let mut seen = [0; 2];
+    for seed in 0..4000 {
+        let mut random = Random::new(seed);
+        let operations = 1 + random.below(8);
+        let values = 2 + random.below(3);
+        let history = random_history(&mut random, operations, |random| register_operation(random, values));
+        compare(&Register::default(), &history, seed, &mut seen);
+    }
+    assert!(seen.iter().all(|count| *count > 1000), "right and wrong histories: {seen:?}");
+}
+
+#[test]
+fn key_value_verdicts_equal_those_of_all_permutations() {
+    let mut seen = [0; 2];
+    for seed in 0..3000 {
+        let mut random = Random::new(seed);
+        let operations = 1 + random.below(8);
+        let history = random_history(&mut random, operations, |random| {
+            let key = if random.chance(80) { "a" } else { "b" }.to_owned();
+            let letter = ["x", "y"][random.below(2) as usize].to_owned();
+            let text: String = (0..random.below(3)).map(|_| *random.pick(&["x", "y"])).collect();
+            match random.below(4) {
+                0 | 1 => (KeyValueInput::Get(key), Some(text)),
+                2 => (KeyValueInput::Put(key, letter), None),
+                _ => (KeyValueInput::Append(key, letter), None),
+            }
+        });
+        compare(&KeyValue, &history, seed, &mut seen);
+    }
+    assert!(seen.iter().all(|count| *count > 300), "right and wrong histories: {seen:?}");
+}
+
+#[test]
+fn mutex_verdicts_equal_those_of_all_permutations() {
+    let mut seen = [0; 2];
+    for seed in 0..2000 {
+        let mut random = Random::new(seed);
+        let operations = 1 + random.below(8);
+        let history = random_history(&mut random, operations, |random| {
+            (*random.pick(&[MutexInput::Acquire, MutexInput::Release]), ())
+        });
+        compare(&Mutex, &history, seed, &mut seen);
+    }
+    assert!(seen.iter().all(|count| *count > 300), "right and wrong histories: {seen:?}");
+}
+
+/// Reads and writes of unique values: the model decides these by zones.
+#[test]
+fn zones_agree_with_the_search() {
+    let mut seen = [0; 2];
+    for seed in 0..6000 {
+        let mut random = Random::new(seed);
+        let operations = 1 + random.below(9);
+        let mut written = 0;
+        let history = random_history(&mut random, operations, |random| {
+            if random.chance(50) {
+                written += 1;
+                (RegisterInput::Write(None, Value::Int(written)), RegisterOutput::Done)
+            } else {
+                let value = match random.below(written as u64 + 2) {
+                    0 => Value::Nil,
+                    value => Value::Int(value as i64),
+                };
+                (RegisterInput::Read(None), RegisterOutput::Value(value))
+            }
+        });
+        let by_zones = check(&Register::default(), &history, &Limits::default());
+        let by_search = Register { search_only: true, ..Register::default() };
+        let by_search = check(&by_search, &history, &Limits::default());
+        assert_eq!(
+            by_zones.is_valid(),
+            by_search.is_valid(),
+            "seed {seed}: {by_zones}; {by_search}\n{history:#?}"
+        );
+        seen[usize::from(by_zones.is_valid())] += 1;
+        if let Verdict::Invalid(violation) = by_zones {
+            let shown = violation.operations.iter().map(|index| history.operations[*index].clone());
+            let alone: History<_, _> = shown.collect();
+            assert!(!naive(&Register::default(), &alone), "seed {seed}: {violation} is no evidence");
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 1000), "right and wrong histories: {seen:?}");
+}
+
+/// What the search shows of a refuted register is refuted by itself.
+#[test]
+fn evidence_is_refuted_by_itself() {
+    let model = Register { search_only: true, ..Register::default() };
+    let mut shorter = 0;
+    for seed in 0..2000 {
+        let mut random = Random::new(seed);
+        let history = random_history(&mut random, 8, |random| register_operation(random, 4));
+        let Verdict::Invalid(violation) = check(&model, &history, &Limits::default()) else { continue };
+        let shown = violation.operations.iter().map(|index| history.operations[*index].clone());
+        let alone: History<_, _> = shown.collect();
+        assert!(!naive(&model, &alone), "seed {seed}: {violation}\n{history:#?}");
+        shorter += u64::from(alone.operations.len() < history.operations.len());
+    }
+    assert!(shorter > 500, "evidence is usually shorter than the history: {shorter}");
+}
+
+#[test]
+fn a_search_that_runs_out_says_so() {
+    let mut random = Random::new(7);
+    let history = random_history(&mut random, 40, |random| {
+        (RegisterInput::Write(None, Value::Int(random.below(40) as i64)), RegisterOutput::Done)
+    });
+    let mut history = history;
+    history.operations.push(Operation {
+        process: 99,
+        call: 0,
+        input: RegisterInput::Read(None),
+        returned: Some(Returned { at: 100, output: RegisterOutput::Value(Value::Int(77)) }),
+    });
+    let reductions = Reductions { look_ahead: false, ..Reductions::default() };
+    let limits = Limits { configurations: 500, reductions, ..Limits::default() };
+    let verdict = check(&Register::default(), &history, &limits);
+    assert!(
+        matches!(&verdict, Verdict::Unknown(why) if why.contains("limit of configurations")),
+        "{verdict}"
+    );
+    let limits = Limits { stop: Some(&|| true), reductions, ..Limits::default() };
+    let verdict = check(&Register::default(), &history, &limits);
+    assert!(matches!(&verdict, Verdict::Unknown(why) if why.contains("stopped")), "{verdict}");
+}
