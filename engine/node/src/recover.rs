@@ -183,8 +183,12 @@ mod tests {
 
     /// The disk of a member with thirty entries and snapshots at ten and twenty.
     fn lived() -> MemoryDisk {
+        lived_with(500)
+    }
+
+    fn lived_with(segment_bytes: u64) -> MemoryDisk {
         let disk = MemoryDisk::default();
-        let mut recovery = start(&disk).expect("a new member");
+        let mut recovery = ready(recover(&disk, identity(7, 1), segment_bytes)).expect("a new member");
         for index in 1..=30 {
             write(&mut recovery, index);
             if index % 10 == 0 && index < 30 {
@@ -232,6 +236,14 @@ mod tests {
         assert_eq!(saved.entries.len(), 10);
         assert_eq!(saved.hard_state.commit, Index(29));
         assert!(!segments(&disk)[0].starts_with("0000000000000001-"), "the log was pruned");
+    }
+
+    #[test]
+    fn the_log_is_kept_back_to_the_older_snapshot_and_with_the_entry_that_it_ends_with() {
+        let disk = lived_with(1);
+        assert!(segments(&disk)[0].ends_with("-000000000000000a.wal"), "one segment for each entry");
+        damage(&disk, &snapshot_name(position(20)), 60);
+        assert_eq!(start(&disk).expect("the log was kept").saved.entries.len(), 20);
     }
 
     #[test]

@@ -143,6 +143,24 @@ impl MemoryDisk {
         self.lock().power = Some(operations);
     }
 
+    /// A disk as this one is for the next process after the present one was killed: what was not synced is still there, and
+    /// may still be lost.
+    #[must_use]
+    pub fn after_kill(&self) -> MemoryDisk {
+        let state = self.lock();
+        let copy =
+            |content: &Content| Content { bytes: content.bytes.clone(), durable: content.durable.clone() };
+        let state = State {
+            files: state.files.iter().map(copy).collect(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            unsynced: state.unsynced.clone(),
+            operations: 0,
+            power: None,
+        };
+        MemoryDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
     /// A disk as this one is after the power has come back.
     #[must_use]
     pub fn after_power_cut(&self, survival: Survival) -> MemoryDisk {
