@@ -1,13 +1,16 @@
-//! How long verdicts take. Generated histories always; real ones if `QUORATE_HISTORIES` names their folder.
+//! How long verdicts take: the best of several runs, on one thread, without reading the files.
+//!
+//! `cargo run --release -p quorate-jepsen --example measure`. Generated histories always; real ones if
+//! `QUORATE_HISTORIES` names their folder.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::hint::black_box;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use common::{Random, Shape, correct_history};
-use criterion::{Criterion, criterion_group, criterion_main};
 use quorate_jepsen::etcd::{self, Options};
 use quorate_jepsen::format::{self, ReadOptions, Recording};
 use quorate_jepsen::models::named::{self, Semantics};
@@ -62,7 +65,7 @@ fn register_history(operations: u64, clients: u64, values: u64) -> History<Regis
     history
 }
 
-fn registers(criterion: &mut Criterion) {
+fn registers() {
     for clients in [5, 10, 20, 40] {
         let history = register_history(1000, clients, 5);
         criterion.bench_function(
@@ -74,19 +77,19 @@ fn registers(criterion: &mut Criterion) {
     }
     for operations in [1000, 100_000] {
         let history = register_history(operations, 20, 0);
-        criterion.bench_function(&format!("register, {operations} operations, unique values"), |bench| {
-            bench.iter(|| check(&Register::default(), black_box(&history), &Limits::default()));
+        measure(&format!("register, {operations} operations, unique values"), || {
+            check(&Register::default(), &history, &Limits::default()).is_valid()
         });
     }
 }
 
-fn etcd(criterion: &mut Criterion) {
+fn etcd() {
     let shape = Shape { operations: 3000, processes: 20, keys: 10, unknown: 0, values: 0, everything: false };
     for (operations, unknown) in [(3000, 0), (3000, 2), (3000, 10), (100_000, 0), (100_000, 1)] {
         let shape = Shape { operations, unknown, ..shape };
         let history = correct_history(&mut Random::new(1), shape).history;
-        criterion.bench_function(&format!("etcd, {operations} operations, {unknown} % unknown"), |bench| {
-            bench.iter(|| etcd::check(black_box(&history), &Options::default()));
+        measure(&format!("etcd, {operations} operations, {unknown} % unknown"), || {
+            etcd::check(&history, &Options::default()).is_valid()
         });
     }
 }
@@ -97,7 +100,7 @@ fn load(file: &Path) -> Recording {
     format::read(&text, None, ReadOptions::default()).expect("a history")
 }
 
-fn real(criterion: &mut Criterion) {
+fn real() {
     let Some(folder) = std::env::var_os("QUORATE_HISTORIES") else {
         eprintln!("set QUORATE_HISTORIES to measure real histories as well");
         return;
@@ -109,17 +112,13 @@ fn real(criterion: &mut Criterion) {
         let Recording::Named(history) = load(&log.expect("readable").path()) else { continue };
         bound.push(named::register(&history, &Semantics::default()).expect("a register"));
     }
-    criterion.bench_function(&format!("{} logs of etcd, verdicts only", bound.len()), |bench| {
-        bench.iter(|| {
-            bound.iter().filter(|log| check(&log.model, &log.history, &VERDICT_ONLY).is_valid()).count()
-        });
+    measure(&format!("{} logs of etcd", bound.len()), || {
+        bound.iter().filter(|log| check(&log.model, &log.history, &VERDICT_ONLY).is_valid()).count()
     });
     for name in ["c01-ok", "c10-bad", "c50-ok"] {
         let Recording::Named(history) = load(&porcupine.join(format!("kv/{name}.txt"))) else { continue };
         let bound = named::key_value(&history).expect("key-value");
-        criterion.bench_function(name, |bench| {
-            bench.iter(|| check(&bound.model, black_box(&bound.history), &VERDICT_ONLY));
-        });
+        measure(name, || check(&bound.model, &bound.history, &VERDICT_ONLY).is_valid());
     }
 }
 
@@ -132,9 +131,26 @@ const VERDICT_ONLY: Limits<'static> = Limits {
     reductions: quorate_jepsen::Reductions::ALL,
 };
 
-criterion_group! {
-    name = verdicts;
-    config = Criterion::default().sample_size(20).without_plots();
-    targets = registers, etcd, real
+fn main() {
+    registers();
+    etcd();
+    real();
 }
-criterion_main!(verdicts);
+
+/// Runs `work` for about a second and prints the best time and what it gave.
+fn measure<T: std::fmt::Debug>(name: &str, work: impl Fn() -> T) {
+    let begun = now();
+    let mut best = Duration::MAX;
+    let mut result = None;
+    while begun.elapsed() < Duration::from_secs(1) {
+        let start = now();
+        result = Some(black_box(work()));
+        best = best.min(start.elapsed());
+    }
+    println!("{name:<60} {:>10.3} ms  {result:?}", best.as_secs_f64() * 1000.0);
+}
+
+#[expect(clippy::disallowed_methods, reason = "measuring is all that this program does")]
+fn now() -> Instant {
+    Instant::now()
+}
