@@ -347,7 +347,8 @@ pub(super) fn check_compactions(
                 said.push((index, Compaction::Needs(*revision)));
                 proven.push((end, *revision, index));
             }
-            (Request::Range(range), Ok(_)) if range.revision > 0 => {
+            // A member that lags and may answer from its own state has not heard of the compaction yet.
+            (Request::Range(range), Ok(_)) if range.revision > 0 && !range.serializable => {
                 said.push((index, Compaction::Forbids(range.revision + 1)));
             }
             (Request::Range(range), Err(Error::Compacted)) => {
@@ -423,14 +424,15 @@ fn check_future(
     response: &Response,
 ) -> Result<(), Violation> {
     let operation = &operations[index];
-    let (Request::Range(super::Range { revision: asked, .. }) | Request::Compact { revision: asked }) =
-        &operation.input
-    else {
-        return Ok(());
+    let (asked, stale) = match &operation.input {
+        Request::Range(range) => (&range.revision, range.serializable),
+        Request::Compact { revision } => (revision, false),
+        _ => return Ok(()),
     };
     let (floor, by) = revisions.floors[index];
     match response.result {
-        Err(Error::FutureRevision) if *asked <= floor => {
+        // To a member that lags and may answer from its own state, the future is what it has not applied yet.
+        Err(Error::FutureRevision) if *asked <= floor && !stale => {
             let mut shown = vec![index];
             shown.extend((by != NOBODY).then_some(by as usize));
             let sentence =
