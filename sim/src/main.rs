@@ -1,2 +1,180 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! `quorate-sim`: the core depth of simulation from the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use quorate_sim::command::{Overrides, banner};
+use quorate_sim::report::{Failure, Summary, install_panic_hook};
+use quorate_sim::{core, history};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Simulates a cluster in which everything that can go wrong does. One seed reproduces everything.
+#[derive(Parser)]
+#[command(name = "quorate-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs one seed.
+    Run {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+    /// Runs many seeds.
+    Sweep {
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first one.
+        #[arg(long, default_value_t = 0)]
+        start: u64,
+        /// How many at a time; as many as there are processors, if not given.
+        #[arg(long)]
+        jobs: Option<usize>,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+    /// Runs one seed again and prints every event.
+    Replay {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+}
+
+fn main() -> ExitCode {
+    install_panic_hook();
+    match Cli::parse().command {
+        Command::Run { seed, overrides } => one(seed, &overrides, false),
+        Command::Replay { seed, overrides } => one(seed, &overrides, true),
+        Command::Sweep { seeds, start, jobs, overrides } => sweep(start, seeds, jobs, &overrides),
+    }
+}
+
+/// Runs one seed.
+fn one(seed: u64, overrides: &Overrides, print: bool) -> ExitCode {
+    let options = overrides.options(seed);
+    println!("{}", banner(&options));
+    let clock = start_clock();
+    match core::run(&options, print) {
+        Ok(summary) => {
+            println!("{summary}");
+            eprintln!("{}", speed(1, summary.simulated, summary.events, clock.elapsed()));
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            report(&failure, overrides);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What all seeds of a sweep came to.
+#[derive(Default)]
+struct Tally {
+    next: AtomicU64,
+    simulated_nanos: AtomicU64,
+    events: AtomicU64,
+    failures: Mutex<Vec<Failure>>,
+}
+
+fn sweep(start: u64, seeds: u64, jobs: Option<usize>, overrides: &Overrides) -> ExitCode {
+    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    // Hidden by itself where there is no terminal.
+    let bar = ProgressBar::new(seeds).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} seeds  {per_sec}  {eta} left  {msg}")
+            .expect("the template is right"),
+    );
+    let clock = start_clock();
+    let tally = Tally::default();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| work(start, seeds, overrides, &tally, &bar));
+        }
+    });
+    bar.finish_and_clear();
+
+    let mut failures = tally.failures.into_inner().expect("no worker has panicked");
+    failures.sort_by_key(|failure| failure.options.seed);
+    let simulated = Duration::from_nanos(tally.simulated_nanos.into_inner());
+    println!("{}", speed(seeds, simulated, tally.events.into_inner(), clock.elapsed()));
+    for failure in failures.iter().skip(1) {
+        println!("seed {} violates {}", failure.options.seed, failure.violation);
+    }
+    println!("{} violations", failures.len());
+    match failures.first() {
+        None => ExitCode::SUCCESS,
+        Some(failure) => {
+            report(failure, overrides);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(start: u64, seeds: u64, overrides: &Overrides, tally: &Tally, bar: &ProgressBar) {
+    loop {
+        let number = tally.next.fetch_add(1, Ordering::Relaxed);
+        if number >= seeds {
+            return;
+        }
+        let options = overrides.options(start + number);
+        let result = core::run(&options, false);
+        let summary = match &result {
+            Ok(summary) => summary,
+            Err(failure) => &failure.summary,
+        };
+        let Summary { simulated, events, .. } = *summary;
+        let nanos = u64::try_from(simulated.as_nanos()).expect("a run is shorter than centuries");
+        tally.simulated_nanos.fetch_add(nanos, Ordering::Relaxed);
+        tally.events.fetch_add(events, Ordering::Relaxed);
+        if let Err(failure) = result {
+            let mut failures = tally.failures.lock().expect("no worker panics while it holds this");
+            failures.push(*failure);
+            bar.set_message(format!("{} violations", failures.len()));
+        }
+        bar.inc(1);
+    }
+}
+
+/// Prints a failure, and how to run it again; leaves its history in a file.
+fn report(failure: &Failure, overrides: &Overrides) {
+    let seed = failure.options.seed;
+    println!("{}", banner(&failure.options));
+    println!("{failure}");
+    let path = PathBuf::from(format!("seed-{seed}.jsonl"));
+    match history::write(&failure.history, &path) {
+        Ok(()) => println!("history: {}", path.display()),
+        Err(error) => println!("history: cannot be written to {}: {error}", path.display()),
+    }
+    println!("replay: cargo sim replay --seed {seed}{}", overrides.arguments());
+}
+
+fn speed(seeds: u64, simulated: Duration, events: u64, wall: Duration) -> String {
+    let seconds = wall.as_secs_f64().max(1e-9);
+    format!(
+        "{seeds} seeds in {seconds:.2}s: {:.1} seeds/s, {:.0} simulated seconds per second, {:.2} M events/s",
+        seeds as f64 / seconds,
+        simulated.as_secs_f64() / seconds,
+        events as f64 / seconds / 1e6
+    )
+}
+
+#[expect(clippy::disallowed_methods, reason = "how fast the simulator itself is, nothing simulated can tell")]
+fn start_clock() -> Instant {
+    Instant::now()
+}

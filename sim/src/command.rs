@@ -1,0 +1,96 @@
+//! The command line that both depths share.
+
+use clap::Args;
+
+use crate::options::{FAULTS, Options, WORKLOADS};
+
+/// Overrides what the seed draws.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Overrides {
+    /// How long faults happen, in simulated seconds.
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// How many members (1 to 7).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..8))]
+    pub nodes: Option<u64>,
+    /// How many clients.
+    #[arg(long)]
+    pub clients: Option<u64>,
+    /// How long a client waits between an answer and its next request, in milliseconds.
+    #[arg(long)]
+    pub think: Option<u64>,
+    /// Only these workloads, evenly.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(WORKLOADS))]
+    pub workload: Vec<String>,
+    /// Only these faults, evenly.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(FAULTS))]
+    pub only: Vec<String>,
+    /// None of these faults.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(FAULTS))]
+    pub without: Vec<String>,
+    /// No faults at all: links, disks and clocks are right, too.
+    #[arg(long)]
+    pub calm: bool,
+}
+
+impl Overrides {
+    /// The options of a seed.
+    #[must_use]
+    pub fn options(&self, seed: u64) -> Options {
+        let mut options = Options::draw(seed);
+        if let Some(seconds) = self.seconds {
+            options.storm = std::time::Duration::from_secs(seconds);
+        }
+        options.members = self.nodes.unwrap_or(options.members);
+        options.load.clients = self.clients.unwrap_or(options.load.clients);
+        if let Some(think) = self.think {
+            options.load.think = std::time::Duration::from_millis(think);
+        }
+        if !self.workload.is_empty() {
+            for (name, weight) in WORKLOADS.iter().zip(&mut options.load.mix) {
+                *weight = u32::from(self.workload.iter().any(|wanted| wanted == name));
+            }
+        }
+        if !self.only.is_empty() {
+            options.without(None);
+            for (name, weight) in FAULTS.iter().zip(&mut options.faults.weights) {
+                *weight = u32::from(self.only.iter().any(|wanted| wanted == name));
+            }
+        }
+        for fault in &self.without {
+            options.without(Some(fault));
+        }
+        if self.calm {
+            options.make_calm();
+        }
+        options
+    }
+
+    /// As it was given, so that a failure can say how to run it again.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let mut text = String::new();
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                text.push_str(&format!(" --{name} {value}"));
+            }
+        };
+        add("seconds", self.seconds.map(|value| value.to_string()));
+        add("nodes", self.nodes.map(|value| value.to_string()));
+        add("clients", self.clients.map(|value| value.to_string()));
+        add("think", self.think.map(|value| value.to_string()));
+        let list = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
+        add("workload", list(&self.workload));
+        add("only", list(&self.only));
+        add("without", list(&self.without));
+        add("calm", self.calm.then(String::new));
+        text.trim_end().to_owned()
+    }
+}
+
+/// What a run begins with: everything that is needed to run it again.
+#[must_use]
+pub fn banner(options: &Options) -> String {
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("QUORATE_COMMIT"));
+    format!("seed {} version {version} commit {commit} {options}", options.seed)
+}

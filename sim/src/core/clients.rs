@@ -1,0 +1,374 @@
+//! Clients and watchers: their requests and answers as events.
+
+use quorate_jepsen::etcd::{Event as WatchEvent, KeyValue, Reply, Request, Response, WatchResponse};
+use quorate_raft::NodeId;
+use quorate_replica::{Input, RequestId};
+use quorate_store::{EventKind, KeyRange, Revision, WatchId, WatchUpdate};
+
+use super::calm::Phase;
+use super::convert;
+use super::member::Asker;
+use super::{Event, REFUSAL, Simulation};
+use crate::history::{OperationId, StreamId};
+use crate::invariants::Readings;
+use crate::options::Options;
+use crate::time::Time;
+use crate::trace::Event as Traced;
+use crate::workload::watch::Watcher;
+use crate::workload::{self, Client, Outcome};
+
+/// A client and what it waits for. Behind the clients of the workloads there is one for each member, that asks for
+/// what the end of a run needs.
+#[derive(Debug)]
+pub struct ClientSlot {
+    client: Option<Client>,
+    process: u64,
+    serial: u64,
+    waiting: Option<Waiting>,
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+struct Waiting {
+    member: NodeId,
+    request: Request,
+    operation: OperationId,
+    /// What the clocks read when a lease was granted or renewed.
+    readings: Option<Box<Readings>>,
+}
+
+/// A watcher and its stream.
+#[derive(Debug)]
+pub struct WatcherSlot {
+    watcher: Watcher,
+    process: u64,
+    serial: u64,
+    stream: Option<StreamId>,
+    request: Option<quorate_jepsen::etcd::WatchRequest>,
+    /// When the latest response arrives: a stream keeps its order.
+    last: Time,
+}
+
+impl ClientSlot {
+    /// All clients of a run.
+    pub fn all(options: &Options) -> Vec<ClientSlot> {
+        let workers = Client::all(options).into_iter().map(|client| ClientSlot::new(0, Some(client)));
+        let probes = options.member_ids().into_iter().map(|id| ClientSlot::new(PROBES + id.0, None));
+        workers.chain(probes).collect()
+    }
+
+    fn new(process: u64, client: Option<Client>) -> ClientSlot {
+        ClientSlot { client, process, serial: 0, waiting: None }
+    }
+
+    /// Whether it waits for an answer.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+}
+
+impl WatcherSlot {
+    /// All watchers of a run.
+    pub fn all(options: &Options) -> Vec<WatcherSlot> {
+        let slots = Watcher::all(options).into_iter().enumerate();
+        slots
+            .map(|(slot, watcher)| WatcherSlot {
+                watcher,
+                process: WATCHERS + slot as u64,
+                serial: 0,
+                stream: None,
+                request: None,
+                last: Time::ZERO,
+            })
+            .collect()
+    }
+}
+
+/// Processes of watchers and probes begin here; those of clients are below.
+const WATCHERS: u64 = 1_000_000;
+const PROBES: u64 = 2_000_000;
+
+impl Simulation {
+    pub(super) fn client_thinks(&mut self, slot: u32) {
+        let Some(client) = &mut self.clients[slot as usize].client else { return };
+        let thinks = client.think();
+        self.queue.push(self.time + thinks, Event::Client { slot });
+    }
+
+    /// A client asks the next thing.
+    pub(super) fn client_asks(&mut self, slot: u32) {
+        if !matches!(self.phase, Phase::Storm | Phase::Calm) {
+            return;
+        }
+        let client_slot = &mut self.clients[slot as usize];
+        let Some(client) = &mut client_slot.client else { return };
+        let request = client.next(&mut self.known);
+        let (member, process, patience) = (client.member, client.process, client.patience());
+        client_slot.process = process;
+        self.ask(slot, member, request);
+        let asker = Asker { slot, serial: self.clients[slot as usize].serial };
+        self.queue.push(self.time + patience, Event::Patience { asker });
+    }
+
+    /// A probe asks a member, however long that takes.
+    pub(super) fn ask_once(&mut self, member: NodeId, request: Request) {
+        let slot = self.options.load.clients as u32 + member.0 as u32 - 1;
+        if self.clients[slot as usize].is_waiting() {
+            return;
+        }
+        self.ask(slot, member, request);
+    }
+
+    fn ask(&mut self, slot: u32, member: NodeId, request: Request) {
+        let renews = matches!(request, Request::LeaseGrant { .. } | Request::LeaseKeepAlive { .. });
+        let readings = renews.then(|| Box::new(self.readings()));
+        let client = &mut self.clients[slot as usize];
+        client.serial += 1;
+        let operation = self.recorder.invoke(client.process, self.time, request.clone());
+        client.waiting = Some(Waiting { member, request, operation, readings });
+        let asker = Asker { slot, serial: client.serial };
+        match self.network.send_client(self.time, member) {
+            Some(at) => self.queue.push(at, Event::Request { asker }),
+            // The connection cannot be made: the request never left.
+            None => self.queue.push(self.time + REFUSAL, Event::Answer { asker, outcome: Outcome::Refused }),
+        }
+    }
+
+    /// A request arrives at its member.
+    pub(super) fn request_arrives(&mut self, asker: Asker) {
+        let client = &self.clients[asker.slot as usize];
+        let Some(waiting) = client.waiting.as_ref().filter(|_| client.serial == asker.serial) else { return };
+        let (node, process, what) = (waiting.member, client.process, workload::name(&waiting.request));
+        let request = convert::request(&waiting.request);
+        if !self.member(node).is_up() {
+            let outcome = Outcome::Refused;
+            return self.queue.push(self.time + REFUSAL, Event::Answer { asker, outcome });
+        }
+        let id = self.member(node).admit(asker);
+        self.input(node, Input::Request { id, request });
+        self.note(Traced::Request { process, node, what }, Some(node));
+    }
+
+    /// A member answers a request.
+    pub(super) fn respond(
+        &mut self,
+        node: NodeId,
+        id: RequestId,
+        result: Result<quorate_replica::Response, quorate_replica::Error>,
+    ) {
+        let Some(asker) = self.member(node).answered(id) else { return };
+        let client = &self.clients[asker.slot as usize];
+        let Some(waiting) = client.waiting.as_ref().filter(|_| client.serial == asker.serial) else { return };
+        let outcome = convert::outcome(node, &waiting.request, result);
+        if let Some(at) = self.network.send_client(self.time, node) {
+            self.queue.push(at, Event::Answer { asker, outcome });
+        }
+    }
+
+    /// An answer arrives at its client.
+    pub(super) fn answer_arrives(&mut self, asker: Asker, outcome: Outcome) {
+        let client = &mut self.clients[asker.slot as usize];
+        if client.serial != asker.serial {
+            return;
+        }
+        let Some(waiting) = client.waiting.take() else { return };
+        self.settle(asker, waiting, &outcome);
+    }
+
+    /// A client gives up waiting.
+    pub(super) fn patience_ends(&mut self, asker: Asker) {
+        let client = &mut self.clients[asker.slot as usize];
+        if client.serial != asker.serial {
+            return;
+        }
+        let Some(waiting) = client.waiting.take() else { return };
+        let node = waiting.member;
+        if let Some(id) = self.member(node).abandon(asker) {
+            self.input(node, Input::Cancel { id });
+        }
+        self.settle(asker, waiting, &Outcome::Unknown);
+    }
+
+    fn settle(&mut self, asker: Asker, waiting: Waiting, outcome: &Outcome) {
+        let Waiting { request, operation, readings, member } = waiting;
+        self.recorder.done(operation, self.time, outcome);
+        self.known.learn(outcome);
+        self.lease_renewed(&request, outcome, readings.as_deref());
+        let client = &mut self.clients[asker.slot as usize];
+        let process = client.process;
+        let revision = match outcome {
+            Outcome::Answered(response) => response.revision,
+            Outcome::Refused | Outcome::Unknown => 0,
+        };
+        let outcome_name = outcome.name();
+        if let Some(client) = &mut client.client {
+            client.done(&request, outcome);
+        } else {
+            self.probe_settled(member, &request, outcome);
+        }
+        self.note(Traced::Answer { process, outcome: outcome_name, revision }, None);
+        self.client_thinks(asker.slot);
+    }
+
+    /// What was asked for after the storm: the first write that is served counts; one that is not is asked for again.
+    fn probe_settled(&mut self, member: NodeId, request: &Request, outcome: &Outcome) {
+        let slot = self.options.load.clients as usize + member.0 as usize - 1;
+        let served = matches!(outcome, Outcome::Answered(Response { result: Ok(_), .. }));
+        match (request, served) {
+            (Request::Put(_), true) => {
+                if let Some(liveness) = &mut self.liveness {
+                    liveness.on_served(self.time);
+                }
+            }
+            (Request::Put(_), false) => {
+                // As with clients: who does not know what it did is over.
+                self.clients[slot].process += PROBES;
+                let value = self.known.fresh_value(0);
+                self.ask_once(member, Request::Put(quorate_jepsen::etcd::Put::new("probe", value)));
+            }
+            (_, false) => {
+                self.clients[slot].process += PROBES;
+                self.ask_once(member, request.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn lease_renewed(&mut self, request: &Request, outcome: &Outcome, readings: Option<&Readings>) {
+        let Outcome::Answered(Response { result: Ok(Reply::Lease { id, ttl }), .. }) = outcome else {
+            return;
+        };
+        let Some(readings) = readings else { return };
+        if *ttl > 0 && matches!(request, Request::LeaseGrant { .. } | Request::LeaseKeepAlive { .. }) {
+            let check = self.invariants.on_lease_renewed(*id, *ttl, readings);
+            self.demand(check);
+        }
+    }
+
+    /// A watcher opens a stream.
+    pub(super) fn watch_opens(&mut self, slot: u32) {
+        if !matches!(self.phase, Phase::Storm | Phase::Calm) {
+            return;
+        }
+        let watcher = &mut self.watchers[slot as usize];
+        watcher.serial += 1;
+        let request = watcher.watcher.open(&self.known);
+        watcher.stream = Some(self.recorder.open_stream(watcher.process, request.clone()));
+        watcher.request = Some(request);
+        let asker = Asker { slot, serial: watcher.serial };
+        match self.network.send_client(self.time, watcher.watcher.member) {
+            Some(at) => self.queue.push(at, Event::WatchRequest { asker }),
+            None => self.queue.push(self.time + REFUSAL * 20, Event::WatchLost { asker }),
+        }
+    }
+
+    /// A watcher's request arrives at its member.
+    pub(super) fn watch_arrives(&mut self, asker: Asker) {
+        let watcher = &mut self.watchers[asker.slot as usize];
+        let Some(request) = watcher.request.take().filter(|_| watcher.serial == asker.serial) else { return };
+        let (node, process, credit) = (watcher.watcher.member, watcher.process, watcher.watcher.credit);
+        if !self.member(node).is_up() {
+            return self.queue.push(self.time + REFUSAL * 20, Event::WatchLost { asker });
+        }
+        let watch = self.member(node).watch(asker);
+        let request = quorate_store::WatchRequest {
+            range: KeyRange::from_wire(request.keys.key.as_slice(), request.keys.range_end.as_slice()),
+            start: (request.start_revision > 0).then_some(Revision(request.start_revision)),
+            previous: request.prev_kv,
+            no_put: request.no_put,
+            no_delete: request.no_delete,
+        };
+        self.input(node, Input::Watch { watch, request });
+        self.input(node, Input::Credit { watch, events: credit });
+        self.note(Traced::Request { process, node, what: "watch" }, Some(node));
+    }
+
+    /// A member tells a watcher something. Streams keep their order and break when clients are cut off.
+    pub(super) fn tell_watcher(&mut self, node: NodeId, watch: WatchId, update: WatchUpdate) {
+        let Some(asker) = self.member(node).watcher(watch) else { return };
+        let response = response(update);
+        let arrival = self.network.send_client(self.time, node);
+        let watcher = &mut self.watchers[asker.slot as usize];
+        match arrival {
+            Some(at) => {
+                watcher.last = watcher.last.max(at);
+                let at = watcher.last;
+                self.queue.push(at, Event::WatchResponse { asker, response });
+            }
+            None => self.close_watch(node, watch, asker),
+        }
+    }
+
+    /// A watcher receives something.
+    pub(super) fn watch_response(&mut self, asker: Asker, mut response: WatchResponse) {
+        let time = self.time;
+        let slot = &mut self.watchers[asker.slot as usize];
+        let Some(stream) = slot.stream.filter(|_| slot.serial == asker.serial) else { return };
+        response.at = time.0;
+        let reaction = slot.watcher.receive(&response);
+        let (node, events, revision) = (slot.watcher.member, response.events.len() as u32, response.revision);
+        let what = match &response {
+            WatchResponse { created: true, .. } => "created",
+            WatchResponse { canceled: true, .. } => "canceled",
+            response if response.events.is_empty() => "progress",
+            _ => "events",
+        };
+        self.recorder.receive(stream, response);
+        self.note(Traced::Watch { watch: u64::from(asker.slot), what, revision }, None);
+        let Some(watch) = self.member(node).stream_of(asker) else { return };
+        if reaction.over || reaction.close {
+            return self.close_watch(node, watch, asker);
+        }
+        if events > 0 {
+            self.input(node, Input::Credit { watch, events });
+        }
+        if reaction.progress {
+            self.input(node, Input::Progress { watch });
+        }
+    }
+
+    fn close_watch(&mut self, node: NodeId, watch: WatchId, asker: Asker) {
+        self.member(node).unwatch(watch);
+        self.input(node, Input::CancelWatch { watch });
+        self.queue.push(self.time + REFUSAL * 20, Event::WatchLost { asker });
+    }
+
+    /// A watcher's stream is over: it opens another.
+    pub(super) fn watch_lost(&mut self, asker: Asker) {
+        let watcher = &mut self.watchers[asker.slot as usize];
+        if watcher.serial == asker.serial {
+            watcher.stream = None;
+            watcher.watcher.lost();
+            self.queue.push(self.time, Event::WatchOpen { slot: asker.slot });
+        }
+    }
+}
+
+/// An update in the checker's words.
+fn response(update: WatchUpdate) -> WatchResponse {
+    let empty = WatchResponse::default();
+    match update {
+        WatchUpdate::Created { revision } => WatchResponse { revision: revision.0, created: true, ..empty },
+        WatchUpdate::Progress { revision } => WatchResponse { revision: revision.0, ..empty },
+        WatchUpdate::Compacted { compact_revision, revision } => WatchResponse {
+            revision: revision.0,
+            canceled: true,
+            compact_revision: compact_revision.0,
+            ..empty
+        },
+        WatchUpdate::Events { revision, events } => {
+            WatchResponse { revision: revision.0, events: events.iter().map(event).collect(), ..empty }
+        }
+    }
+}
+
+fn event(event: &quorate_store::Event) -> WatchEvent {
+    let previous = event.previous.as_deref().map(convert::key_value);
+    match &event.kind {
+        EventKind::Put(kv) => WatchEvent { deleted: false, kv: convert::key_value(kv), previous },
+        EventKind::Delete { key, revision } => {
+            let kv = KeyValue { key: key.as_slice().into(), mod_revision: revision.0, ..KeyValue::default() };
+            WatchEvent { deleted: true, kv, previous }
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! The core depth: replicas and the log's record format, driven straight from an event queue.
+//!
+//! No executor, no tasks: every member is a [`Replica`] in a slot, everything that happens to it is an event with a
+//! time, and one step takes the next event, lets one member have one turn, and schedules what follows from it. That
+//! makes it about as fast as the code under test, which is the point: deep bugs cost thousands of seeds.
+//!
+//! A run has a storm, in which the nemesis does its work, and a calm, in which everything is undone and the cluster
+//! has to come round (see `calm.rs`).
+
+mod calm;
+mod clients;
+mod convert;
+mod member;
+mod queue;
+mod storage;
+mod world;
+
+use std::time::Duration;
+
+use quorate_raft::{Configuration, NodeId, Position, SnapshotMeta};
+use quorate_replica::{Input, Message, Output, Replica};
+
+use crate::env::network::{MEMBERS_MAX, Network};
+use crate::history::Recorder;
+use crate::invariants::{Check, Invariants, Liveness, Readings, Violation};
+use crate::nemesis::Nemesis;
+use crate::options::Options;
+use crate::random::{Random, Stream};
+use crate::report::{Failure, Summary};
+use crate::time::Time;
+use crate::trace::{Event as Traced, Trace};
+use crate::workload::{Known, Outcome};
+use clients::{ClientSlot, WatcherSlot};
+use member::{Asker, Member};
+use queue::Queue;
+use storage::Storage;
+
+/// Something that is going to happen.
+#[derive(Debug)]
+enum Event {
+    /// A message arrives.
+    Deliver { from: NodeId, to: NodeId, message: Message },
+    /// A member looks at what has arrived.
+    Turn { node: NodeId, boot: u64 },
+    /// A member's deadline may have passed.
+    Wake { node: NodeId, number: u64 },
+    /// A member's disk has done an append.
+    Disk { node: NodeId, boot: u64 },
+    /// A member's disk has written a snapshot chunk.
+    Chunk { node: NodeId, boot: u64 },
+    /// A client has thought.
+    Client { slot: u32 },
+    /// A client's request arrives.
+    Request { asker: Asker },
+    /// A client's answer arrives.
+    Answer { asker: Asker, outcome: Outcome },
+    /// A client has no more patience.
+    Patience { asker: Asker },
+    /// A watcher opens a stream.
+    WatchOpen { slot: u32 },
+    /// Its request arrives.
+    WatchRequest { asker: Asker },
+    /// A watcher receives something.
+    WatchResponse { asker: Asker, response: quorate_jepsen::etcd::WatchResponse },
+    /// A watcher's stream broke.
+    WatchLost { asker: Asker },
+    /// The nemesis is due.
+    Nemesis,
+    /// The next phase begins.
+    Phase(calm::Phase),
+}
+
+/// A run.
+#[derive(Debug)]
+pub struct Simulation {
+    options: Options,
+    time: Time,
+    queue: Queue<Event>,
+    members: Vec<Member>,
+    network: Network,
+    nemesis: Option<Nemesis>,
+    /// When the nemesis is scheduled.
+    nemesis_at: Option<Time>,
+    clients: Vec<ClientSlot>,
+    watchers: Vec<WatcherSlot>,
+    known: Known,
+    recorder: Recorder,
+    invariants: Invariants,
+    liveness: Option<Liveness>,
+    phase: calm::Phase,
+    trace: Trace,
+    disk_random: Random,
+    codec_random: Random,
+    member_random: Random,
+    wakes: u64,
+    crashes: u64,
+    /// The first broken property.
+    violation: Option<Violation>,
+    buffer: Vec<u8>,
+}
+
+/// Runs a seed to its end. `print` prints every event.
+pub fn run(options: &Options, print: bool) -> Result<Summary, Box<Failure>> {
+    let mut simulation = Simulation::new(options, print);
+    let end = crate::report::catch_panic(|| {
+        simulation.start_members();
+        simulation.run();
+    });
+    if let Err(violation) = end {
+        simulation.demand(Err(violation));
+    }
+    simulation.finish()
+}
+
+impl Simulation {
+    fn new(options: &Options, print: bool) -> Simulation {
+        let clock_random = &mut Random::new(options.seed, Stream::Clock);
+        let configuration =
+            Configuration { voters: options.member_ids().into_iter().collect(), ..Configuration::default() };
+        let initial = SnapshotMeta { position: Position::default(), configuration };
+        let member = |id: NodeId| {
+            let storage = Storage::new(id, initial.clone(), options.disk);
+            Member::new(id, storage, options.clock_rate(clock_random))
+        };
+        Simulation {
+            time: Time::ZERO,
+            queue: Queue::default(),
+            members: options.member_ids().into_iter().map(member).collect(),
+            network: Network::new(options.network, Random::new(options.seed, Stream::Network)),
+            nemesis: Some(Nemesis::new(options)),
+            nemesis_at: None,
+            clients: ClientSlot::all(options),
+            watchers: WatcherSlot::all(options),
+            known: Known::default(),
+            recorder: Recorder::default(),
+            invariants: Invariants::new(options.members),
+            liveness: None,
+            phase: calm::Phase::Storm,
+            trace: Trace::new(EVENTS_KEPT, print),
+            disk_random: Random::new(options.seed, Stream::Disk),
+            codec_random: Random::new(options.seed, Stream::Codec),
+            member_random: Random::new(options.seed, Stream::Members),
+            wakes: 0,
+            crashes: 0,
+            violation: None,
+            buffer: Vec::new(),
+            options: options.clone(),
+        }
+    }
+
+    /// Starts all members, and schedules what the run begins with.
+    fn start_members(&mut self) {
+        for id in self.options.member_ids() {
+            self.start_member(id);
+        }
+        for slot in 0..self.clients.len() {
+            self.client_thinks(slot as u32);
+        }
+        for slot in 0..self.watchers.len() {
+            self.queue.push(self.time, Event::WatchOpen { slot: slot as u32 });
+        }
+        self.schedule_nemesis();
+        self.schedule_phases();
+    }
+
+    /// Takes events until the end, or until a property is broken.
+    fn run(&mut self) {
+        while self.violation.is_none() && self.phase != calm::Phase::End {
+            let Some((time, event)) = self.queue.pop() else { break };
+            assert!(time >= self.time, "time goes back");
+            self.time = time;
+            let check = self.invariants.on_event(time);
+            self.demand(check);
+            self.step(event);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+            Event::Turn { node, boot } => {
+                if self.member(node).boot == boot {
+                    self.member(node).turn_scheduled = false;
+                    self.turn(node);
+                }
+            }
+            Event::Wake { node, number } => self.wake(node, number),
+            Event::Disk { node, boot } => self.disk_done(node, boot),
+            Event::Chunk { node, boot } => self.chunk_done(node, boot),
+            Event::Client { slot } => self.client_asks(slot),
+            Event::Request { asker } => self.request_arrives(asker),
+            Event::Answer { asker, outcome } => self.answer_arrives(asker, outcome),
+            Event::Patience { asker } => self.patience_ends(asker),
+            Event::WatchOpen { slot } => self.watch_opens(slot),
+            Event::WatchRequest { asker } => self.watch_arrives(asker),
+            Event::WatchResponse { asker, response } => self.watch_response(asker, response),
+            Event::WatchLost { asker } => self.watch_lost(asker),
+            Event::Nemesis => self.nemesis_acts(),
+            Event::Phase(phase) => self.enter(phase),
+        }
+    }
+
+    fn deliver(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if !self.network.connected(from, to) || !self.member(to).is_up() {
+            return;
+        }
+        let message =
+            if self.codec_random.chance(self.options.codec) { self.recode(message) } else { message };
+        let line = crate::messages::line(&message);
+        self.input(to, Input::Message { from, message });
+        self.note(Traced::Deliver { from, to, message: line }, Some(to));
+    }
+
+    /// A message goes through the product's encoding, and must be the same afterwards.
+    fn recode(&mut self, message: Message) -> Message {
+        self.buffer.clear();
+        quorate_node::encode_message(&message, &mut self.buffer).expect("members send what can be encoded");
+        let decoded = quorate_node::decode_message(&self.buffer).expect("what was encoded can be decoded");
+        assert!(decoded == message, "a message changed on its way through the codec: {message:?}");
+        decoded
+    }
+
+    /// Something happens to a member. It looks at it now, or, if it gathers inputs, a little later.
+    fn input(&mut self, node: NodeId, input: Input) {
+        let (time, delay) = (self.time, self.options.turn_delay);
+        let member = self.member(node);
+        if !member.is_up() {
+            return;
+        }
+        member.inbox.push(input);
+        if member.paused || member.turn_scheduled || member.in_turn {
+            return;
+        }
+        if delay.is_zero() {
+            self.turn(node);
+        } else {
+            member.turn_scheduled = true;
+            let boot = member.boot;
+            self.queue.push(time + delay, Event::Turn { node, boot });
+        }
+    }
+
+    /// A member looks at what has arrived, and at its clock; then everything that it asks for is carried out.
+    fn turn(&mut self, node: NodeId) {
+        let time = self.time;
+        let member = self.member(node);
+        if member.paused {
+            return;
+        }
+        member.in_turn = true;
+        let now = member.clock.now(time);
+        loop {
+            let member = self.member(node);
+            let mut inbox = std::mem::take(&mut member.inbox);
+            let Some(replica) = &mut member.replica else { break };
+            // Inputs first: what came while the member was stopped should be seen before deadlines are judged.
+            for input in inbox.drain(..) {
+                replica.handle(now, input);
+            }
+            member.inbox = inbox;
+            if replica.deadline().is_some_and(|(at, _)| at <= now) {
+                replica.handle(now, Input::Wake);
+            }
+            while let Some(output) = self.member(node).replica.as_mut().and_then(Replica::poll_output) {
+                self.perform(node, output);
+            }
+            if self.member(node).inbox.is_empty() {
+                break;
+            }
+        }
+        self.member(node).in_turn = false;
+        self.start_disk(node);
+        self.observe(node);
+        self.schedule_wake(node);
+    }
+
+    fn perform(&mut self, node: NodeId, output: Output) {
+        match output {
+            Output::Send { to, message } => {
+                let check = self.invariants.on_send(node, to, &message);
+                self.demand(check);
+                self.send(node, to, message);
+            }
+            Output::Persist(write) => {
+                let readings = self.readings();
+                let check = self.invariants.on_write(node, &write, &readings);
+                self.demand(check);
+                self.member(node).storage.enqueue(write);
+            }
+            Output::SaveSnapshot { chunk, keep_after: _ } => {
+                let member = &mut self.members[place(node)];
+                let boot = member.boot;
+                if let Some(takes) = member.storage.enqueue_chunk(chunk, self.time, &mut self.disk_random) {
+                    self.queue.push(self.time + takes, Event::Chunk { node, boot });
+                }
+            }
+            Output::Respond { id, result } => self.respond(node, id, result),
+            Output::Watch { watch, update } => self.tell_watcher(node, watch, update),
+            Output::Changed(_) => {}
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let arrivals = self.network.send(self.time, from, to);
+        if let Some(at) = arrivals.second {
+            self.queue.push(at, Event::Deliver { from, to, message: message.clone() });
+        }
+        if let Some(at) = arrivals.first {
+            self.queue.push(at, Event::Deliver { from, to, message });
+        }
+    }
+
+    fn start_disk(&mut self, node: NodeId) {
+        let member = &mut self.members[place(node)];
+        if let Some(takes) = member.storage.begin(self.time, &mut self.disk_random) {
+            let boot = member.boot;
+            self.queue.push(self.time + takes, Event::Disk { node, boot });
+        }
+    }
+
+    fn disk_done(&mut self, node: NodeId, boot: u64) {
+        if self.member(node).boot != boot || !self.member(node).is_up() {
+            return;
+        }
+        let done = self.member(node).storage.complete();
+        if let Some(id) = done.persisted {
+            self.invariants.on_persisted(node, id);
+            self.input(node, Input::Persisted(id));
+            self.note(Traced::Durable { node, write: id.0 }, Some(node));
+        }
+        for saved in done.snapshots {
+            self.snapshot_saved(node, saved);
+        }
+        self.start_disk(node);
+    }
+
+    fn chunk_done(&mut self, node: NodeId, boot: u64) {
+        let member = &mut self.members[place(node)];
+        if member.boot != boot || !member.is_up() {
+            return;
+        }
+        let (saved, next) = member.storage.complete_chunk(self.time, &mut self.disk_random);
+        if let Some(takes) = next {
+            self.queue.push(self.time + takes, Event::Chunk { node, boot });
+        }
+        if let Some(saved) = saved {
+            self.snapshot_saved(node, saved);
+        }
+        self.start_disk(node);
+    }
+
+    fn snapshot_saved(&mut self, node: NodeId, saved: storage::SavedChunk) {
+        let storage::SavedChunk { position, sequence, last } = saved;
+        if last {
+            self.invariants.on_snapshot_saved(node, position.index.0);
+        }
+        self.input(node, Input::SnapshotSaved { position, sequence });
+        self.note(Traced::SnapshotSaved { node, index: position.index, sequence }, Some(node));
+    }
+
+    /// Looks at where a member stands now, and at whether that may be.
+    fn observe(&mut self, node: NodeId) {
+        let time = self.time;
+        let Simulation { members, invariants, nemesis, .. } = self;
+        let member = &mut members[place(node)];
+        let Some(replica) = &member.replica else { return };
+        let now = replica.status().into();
+        if now == member.status {
+            return;
+        }
+        let before = std::mem::replace(&mut member.status, now);
+        let leads = now.leader == node.0 && before.leader != node.0;
+        if let Some(nemesis) = nemesis.as_mut().filter(|_| leads) {
+            nemesis.on_leader(time, node);
+        }
+        let check = invariants.on_status(&before, &now, || replica.store().state_hash());
+        self.demand(check);
+        self.schedule_nemesis();
+    }
+
+    fn wake(&mut self, node: NodeId, number: u64) {
+        let time = self.time;
+        let member = self.member(node);
+        if member.wake.is_none_or(|(_, scheduled)| scheduled != number) {
+            return;
+        }
+        member.wake = None;
+        if member.paused || !member.is_up() {
+            return;
+        }
+        if member.turn_scheduled {
+            return;
+        }
+        let now = member.clock.now(time);
+        let due = member.replica.as_ref().and_then(Replica::deadline).is_some_and(|(at, _)| at <= now);
+        if due {
+            self.turn(node);
+            self.note(Traced::Wake(node), Some(node));
+        } else {
+            self.schedule_wake(node);
+        }
+    }
+
+    /// Schedules the member's next wake-up, unless an early enough one is scheduled already: one that turns out to be too
+    /// early only looks again.
+    fn schedule_wake(&mut self, node: NodeId) {
+        let time = self.time;
+        let member = self.member(node);
+        let Some((at, _)) = member.replica.as_ref().and_then(Replica::deadline) else { return };
+        let Some(at) = member.clock.reaches(time, at) else { return };
+        if member.wake.is_some_and(|(scheduled, _)| scheduled <= at) {
+            return;
+        }
+        self.wakes += 1;
+        let number = self.wakes;
+        self.member(node).wake = Some((at, number));
+        self.queue.push(at, Event::Wake { node, number });
+    }
+
+    /// Schedules the nemesis, unless it is scheduled early enough.
+    fn schedule_nemesis(&mut self) {
+        let Some(at) = self.nemesis.as_ref().and_then(Nemesis::next_at) else { return };
+        let at = at.max(self.time);
+        if self.nemesis_at.is_none_or(|scheduled| at < scheduled) {
+            self.nemesis_at = Some(at);
+            self.queue.push(at, Event::Nemesis);
+        }
+    }
+
+    fn nemesis_acts(&mut self) {
+        if self.nemesis_at != Some(self.time) {
+            return; // An earlier event has taken this one's place.
+        }
+        self.nemesis_at = None;
+        let Some(mut nemesis) = self.nemesis.take() else { return };
+        nemesis.step(self.time, self);
+        self.nemesis = Some(nemesis);
+        self.schedule_nemesis();
+    }
+
+    fn start_member(&mut self, node: NodeId) {
+        let time = self.time;
+        let seed = self.member_random.any();
+        let config = self.options.replica_config(node);
+        let member = self.member(node);
+        assert!(!member.is_up(), "n{node} is started while it runs");
+        member.clock.restart(time);
+        let saved = match member.storage.recover() {
+            Ok(saved) => saved,
+            Err(detail) => return self.refuse_start(node, &detail),
+        };
+        member.boot = saved.boot;
+        let boot = saved.boot;
+        let now = member.clock.now(time);
+        let check = self.invariants.on_start(node, &saved);
+        self.demand(check);
+        match Replica::recover(config, seed, now, saved) {
+            Ok(replica) => self.member(node).replica = Some(replica),
+            Err(error) => return self.refuse_start(node, &error.to_string()),
+        }
+        self.turn(node);
+        self.note(Traced::Start { node, boot }, Some(node));
+    }
+
+    fn refuse_start(&mut self, node: NodeId, detail: &str) {
+        let detail = format!("n{node} cannot start from what a crash has left on its disk: {detail}");
+        self.demand(Err(Violation { invariant: "recovery", detail }));
+    }
+
+    /// What all clocks read, counted from the simulation's begin.
+    fn readings(&self) -> Readings {
+        let mut readings = [0; MEMBERS_MAX];
+        for member in &self.members {
+            readings[member.id.0 as usize] = member.clock.reading(self.time);
+        }
+        readings
+    }
+
+    /// Takes note of an event, with where a member stands after it.
+    fn note(&mut self, event: Traced, node: Option<NodeId>) {
+        let status = node.map(|node| self.members[place(node)].status);
+        self.trace.record(self.time, event, status);
+    }
+
+    /// A property must hold; the first that does not ends the run.
+    fn demand(&mut self, check: Check) {
+        if let Err(violation) = check {
+            self.violation.get_or_insert(violation);
+        }
+    }
+
+    fn member(&mut self, node: NodeId) -> &mut Member {
+        &mut self.members[place(node)]
+    }
+
+    /// Judges the history, and tells what became of the run.
+    fn finish(self) -> Result<Summary, Box<Failure>> {
+        let Simulation { options, time, recorder, trace, crashes, mut violation, .. } = self;
+        let summary = Summary {
+            seed: options.seed,
+            hash: trace.hash(),
+            events: trace.events(),
+            simulated: time.since(Time::ZERO),
+            answered: recorder.answered(),
+            unknown: recorder.unknown(),
+        };
+        let history = recorder.finish();
+        if violation.is_none() {
+            violation = crate::history::judge(&history, crashes > 0).err();
+        }
+        match violation {
+            None => Ok(summary),
+            Some(violation) => {
+                let last = trace.last().copied().collect();
+                Err(Box::new(Failure { options, violation, summary, last, history }))
+            }
+        }
+    }
+}
+
+/// Where a member is in the list of members.
+fn place(node: NodeId) -> usize {
+    node.0 as usize - 1
+}
+
+/// How many of the last events a failure report can show.
+const EVENTS_KEPT: usize = 200;
+
+/// How long a client takes to notice that nobody listens.
+const REFUSAL: Duration = Duration::from_millis(1);

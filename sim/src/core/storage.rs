@@ -1,0 +1,229 @@
+//! One member's log and snapshots on its simulated disk.
+//!
+//! As in the node's storage task, everything queued becomes one append and one sync; snapshot chunks take a way of their
+//! own, and a complete snapshot is noted in the log before the replica hears of it. The log is real: every write goes
+//! through the product's record format into the bytes of a file, a crash tears those bytes, and recovery scans what is
+//! left. Only the files' bookkeeping (several segments, pruning, snapshot files) is left to the whole depth.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_node::ClusterId;
+use quorate_node::wal::Recovered;
+use quorate_node::wal::record::{self, SegmentEncoder, SegmentHeader};
+use quorate_raft::{Index, NodeId, Position, SnapshotMeta, WriteId};
+use quorate_replica::{Saved, SnapshotChunk, Write};
+
+use crate::env::disk::{Disk, FileId};
+use crate::options::DiskSpeed;
+use crate::random::Random;
+use crate::time::Time;
+
+/// A member's storage.
+#[derive(Debug)]
+pub struct Storage {
+    disk: Disk,
+    log: FileId,
+    encoder: SegmentEncoder,
+    buffer: Vec<u8>,
+    queued: Vec<Job>,
+    flight: Option<Flight>,
+    /// What the member starts from if there is no snapshot.
+    initial: SnapshotMeta,
+    /// The newest complete snapshot.
+    snapshot: Vec<Arc<SnapshotChunk>>,
+    /// The one that is being written.
+    unfinished: Vec<Arc<SnapshotChunk>>,
+    chunks: VecDeque<Arc<SnapshotChunk>>,
+    boots: u64,
+    speed: DiskSpeed,
+    slower: (u32, Time),
+}
+
+/// Something for the log.
+#[derive(Debug)]
+enum Job {
+    Write(Write),
+    /// A snapshot file is complete.
+    Snapshot(SavedChunk),
+}
+
+/// A chunk of a snapshot file that is durable.
+#[derive(Clone, Copy, Debug)]
+pub struct SavedChunk {
+    /// What the file covers.
+    pub position: Position,
+    /// The chunk's number.
+    pub sequence: u32,
+    /// Whether it is the file's last.
+    pub last: bool,
+}
+
+/// An append (and perhaps a sync) that the disk is busy with.
+#[derive(Debug, Default)]
+struct Flight {
+    done: Done,
+    /// How long the file was when the sync began; `None` if nothing has to be synced.
+    sync: Option<usize>,
+}
+
+/// What an append has made durable.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Every write up to this one.
+    pub persisted: Option<WriteId>,
+    /// The notes that these snapshots are in place.
+    pub snapshots: Vec<SavedChunk>,
+}
+
+const LOG: &str = "log";
+const CLUSTER: ClusterId = ClusterId(7);
+
+/// How long an append takes that need not be synced.
+const APPEND: Duration = Duration::from_micros(2);
+
+impl Storage {
+    /// The empty disk of a new member.
+    #[must_use]
+    pub fn new(member: NodeId, initial: SnapshotMeta, speed: DiskSpeed) -> Storage {
+        let mut disk = Disk::default();
+        let log = disk.create(LOG).expect("the disk is empty");
+        let header =
+            SegmentHeader { cluster: CLUSTER, member, sequence: 1, first_index: Index(1), previous_len: 0 };
+        let mut bytes = Vec::new();
+        let encoder = SegmentEncoder::begin(&header, &mut bytes);
+        disk.append(log, &bytes);
+        disk.sync(log, bytes.len());
+        disk.sync_dir();
+        Storage {
+            disk,
+            log,
+            encoder,
+            buffer: Vec::new(),
+            queued: Vec::new(),
+            flight: None,
+            initial,
+            snapshot: Vec::new(),
+            unfinished: Vec::new(),
+            chunks: VecDeque::new(),
+            boots: 0,
+            speed,
+            slower: (1, Time::ZERO),
+        }
+    }
+
+    /// Takes a write. Whoever calls looks at [`begin`](Storage::begin) when the turn is over.
+    pub fn enqueue(&mut self, write: Write) {
+        self.queued.push(Job::Write(write));
+    }
+
+    /// Makes the disk so many times slower than it is, until then.
+    pub fn set_slower(&mut self, factor: u32, until: Time) {
+        self.slower = (factor, until);
+    }
+
+    /// Begins to write everything queued, if the disk has nothing to do; says how long it takes.
+    pub fn begin(&mut self, time: Time, random: &mut Random) -> Option<Duration> {
+        if self.flight.is_some() || self.queued.is_empty() {
+            return None;
+        }
+        let mut done = Done::default();
+        let mut sync = false;
+        self.buffer.clear();
+        for job in self.queued.drain(..) {
+            let encoded = match job {
+                Job::Write(write) => {
+                    sync |= write.sync;
+                    done.persisted = Some(write.id);
+                    self.encoder.write(write.hard_state.as_ref(), &write.entries, &mut self.buffer)
+                }
+                Job::Snapshot(saved) => {
+                    sync = true;
+                    done.snapshots.push(saved);
+                    self.encoder.snapshot(saved.position, &mut self.buffer)
+                }
+            };
+            encoded.expect("no workload makes entries that do not fit a record");
+        }
+        self.disk.append(self.log, &self.buffer);
+        self.flight = Some(Flight { done, sync: sync.then(|| self.disk.length(self.log)) });
+        Some(if sync { self.duration(time, random) } else { APPEND })
+    }
+
+    /// The disk has done what it was busy with.
+    pub fn complete(&mut self) -> Done {
+        let flight = self.flight.take().expect("the disk was busy");
+        if let Some(length) = flight.sync {
+            self.disk.sync(self.log, length);
+            self.encoder.mark_synced();
+        }
+        flight.done
+    }
+
+    /// Takes a chunk of a snapshot file; says how long writing it takes, if nothing is before it.
+    pub fn enqueue_chunk(
+        &mut self,
+        chunk: Arc<SnapshotChunk>,
+        time: Time,
+        random: &mut Random,
+    ) -> Option<Duration> {
+        self.chunks.push_back(chunk);
+        (self.chunks.len() == 1).then(|| self.duration(time, random))
+    }
+
+    /// The first chunk is durable. Gives it, unless it is a file's last and has to be noted in the log first; and says how
+    /// long the next one takes, if there is one.
+    pub fn complete_chunk(
+        &mut self,
+        time: Time,
+        random: &mut Random,
+    ) -> (Option<SavedChunk>, Option<Duration>) {
+        let chunk = self.chunks.pop_front().expect("a chunk was being written");
+        let saved = SavedChunk { position: chunk.meta.position, sequence: chunk.sequence, last: chunk.last };
+        if chunk.sequence == 0 {
+            self.unfinished.clear();
+        }
+        assert_eq!(self.unfinished.len(), chunk.sequence as usize, "chunks are written in order");
+        self.unfinished.push(chunk);
+        if saved.last {
+            self.snapshot = std::mem::take(&mut self.unfinished);
+            self.queued.push(Job::Snapshot(saved));
+        }
+        let next = (!self.chunks.is_empty()).then(|| self.duration(time, random));
+        ((!saved.last).then_some(saved), next)
+    }
+
+    /// The power fails.
+    pub fn crash(&mut self, random: &mut Random) {
+        self.queued.clear();
+        self.flight = None;
+        self.chunks.clear();
+        self.unfinished.clear();
+        self.disk.crash(random);
+    }
+
+    /// What a starting member finds.
+    pub fn recover(&mut self) -> Result<Saved, String> {
+        let bytes = self.disk.bytes(self.log);
+        let scan = record::scan(bytes, true).map_err(|error| error.to_string())?;
+        let mut recovered = Recovered::default();
+        self.encoder = SegmentEncoder::resume(&scan);
+        let valid = usize::try_from(self.encoder.offset()).expect("it fits memory");
+        scan.records.into_iter().for_each(|record| recovered.apply(record));
+        self.disk.truncate(self.log, valid);
+        self.disk.sync(self.log, valid);
+        self.boots += 1;
+        let snapshot = self.snapshot.first().map_or_else(|| self.initial.clone(), |chunk| chunk.meta.clone());
+        let (hard_state, entries) = recovered.finish(snapshot.position).map_err(|error| error.to_string())?;
+        let chunks = self.snapshot.iter().map(|chunk| (**chunk).clone()).collect();
+        Ok(Saved { boot: self.boots, hard_state, snapshot, chunks, entries })
+    }
+
+    fn duration(&self, time: Time, random: &mut Random) -> Duration {
+        let usual = self.speed.sync + random.exponential_duration(self.speed.jitter);
+        let (factor, until) = self.slower;
+        // What the disk is busy with when it becomes fast again, it finishes fast.
+        usual + (usual * (factor - 1)).min(until.since(time))
+    }
+}

@@ -1,0 +1,309 @@
+//! Links between members, and between clients and members: what happens to a message on its way.
+//!
+//! A link is directed: the way back may be fine while the way there is cut, which is what fells systems that
+//! survive every symmetric partition (Cloudflare's outage of November 2020 was one). Each link delays, loses,
+//! duplicates and reorders on its own, can be cut, and can be clogged: a clogged link keeps everything and
+//! delivers it in one burst when it opens.
+
+use std::time::Duration;
+
+use quorate_raft::NodeId;
+
+use crate::random::Random;
+use crate::time::Time;
+
+/// Most members of a simulated cluster.
+pub const MEMBERS_MAX: usize = 8;
+
+/// What the links of a run are like when nobody meddles with them, or while somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quality {
+    /// The shortest time a message takes.
+    pub delay: Duration,
+    /// The mean of what comes on top.
+    pub jitter: Duration,
+    /// How many of a million messages are lost.
+    pub loss: u32,
+    /// How many of a million messages arrive twice.
+    pub duplication: u32,
+    /// How many of a million messages may be overtaken, after a detour of ten jitters.
+    pub reordering: u32,
+}
+
+/// One direction between two members.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    /// How many faults cut it now.
+    cuts: u8,
+    /// Nothing arrives before then.
+    clogged_until: Time,
+    /// When the latest message that keeps the order arrives.
+    last: Time,
+}
+
+/// When a message arrives: not at all, once or twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// The message, unless it is lost.
+    pub first: Option<Time>,
+    /// Its duplicate.
+    pub second: Option<Time>,
+}
+
+/// All links between members; and of clients to members.
+#[derive(Clone, Debug)]
+pub struct Network {
+    quality: Quality,
+    peers: [[Link; MEMBERS_MAX]; MEMBERS_MAX],
+    /// How many faults keep clients from each member.
+    client_cuts: [u8; MEMBERS_MAX],
+    random: Random,
+}
+
+impl Network {
+    /// A whole network.
+    #[must_use]
+    pub fn new(quality: Quality, random: Random) -> Network {
+        Network {
+            quality,
+            peers: [[Link::default(); MEMBERS_MAX]; MEMBERS_MAX],
+            client_cuts: [0; MEMBERS_MAX],
+            random,
+        }
+    }
+
+    /// When a message sent now from one member to another arrives.
+    pub fn send(&mut self, time: Time, from: NodeId, to: NodeId) -> Arrivals {
+        let quality = self.quality;
+        let link = &mut self.peers[slot(from)][slot(to)];
+        if link.cuts > 0 || self.random.chance(quality.loss) {
+            return Arrivals::default();
+        }
+        let travel = quality.delay + self.random.exponential_duration(quality.jitter);
+        let mut arrival = (time + travel).max(link.clogged_until);
+        if self.random.chance(quality.reordering) {
+            // Later ones may overtake: `last` stays.
+            arrival += self.random.exponential_duration(quality.jitter * 10);
+        } else {
+            arrival = arrival.max(Time(link.last.0 + 1));
+            link.last = arrival;
+        }
+        let second = self
+            .random
+            .chance(quality.duplication)
+            .then(|| arrival + self.random.exponential_duration(quality.jitter * 10));
+        Arrivals { first: Some(arrival), second }
+    }
+
+    /// Whether a message that is arriving now is let through: a cut also stops what is under way.
+    #[must_use]
+    pub fn connected(&self, from: NodeId, to: NodeId) -> bool {
+        self.peers[slot(from)][slot(to)].cuts == 0
+    }
+
+    /// When a client's message to a member (or a member's to a client) arrives; `None` if the way is cut. Clients
+    /// speak over connections: nothing is duplicated, and what is lost is the connection.
+    pub fn send_client(&mut self, time: Time, member: NodeId) -> Option<Time> {
+        let travel = self.quality.delay + self.random.exponential_duration(self.quality.jitter);
+        self.client_connected(member).then_some(time + travel)
+    }
+
+    /// Whether clients reach a member.
+    #[must_use]
+    pub fn client_connected(&self, member: NodeId) -> bool {
+        self.client_cuts[slot(member)] == 0
+    }
+
+    /// The present quality of all links.
+    #[must_use]
+    pub fn quality(&self) -> Quality {
+        self.quality
+    }
+
+    /// Changes the quality of all links.
+    pub fn set_quality(&mut self, quality: Quality) {
+        self.quality = quality;
+    }
+
+    /// Cuts links.
+    pub fn cut(&mut self, links: LinkSet) {
+        links.each(|from, to| self.peers[slot(from)][slot(to)].cuts += 1);
+    }
+
+    /// Undoes one `cut` of the same links.
+    pub fn mend(&mut self, links: LinkSet) {
+        links.each(|from, to| {
+            let cuts = &mut self.peers[slot(from)][slot(to)].cuts;
+            assert!(*cuts > 0, "mending a link that is not cut");
+            *cuts -= 1;
+        });
+    }
+
+    /// Keeps everything on these links until then.
+    pub fn clog(&mut self, links: LinkSet, until: Time) {
+        links.each(|from, to| {
+            let link = &mut self.peers[slot(from)][slot(to)];
+            link.clogged_until = link.clogged_until.max(until);
+        });
+    }
+
+    /// Keeps clients from a member.
+    pub fn cut_clients(&mut self, member: NodeId) {
+        self.client_cuts[slot(member)] += 1;
+    }
+
+    /// Undoes one `cut_clients`.
+    pub fn mend_clients(&mut self, member: NodeId) {
+        assert!(self.client_cuts[slot(member)] > 0, "mending clients' way to a member that is not cut");
+        self.client_cuts[slot(member)] -= 1;
+    }
+}
+
+fn slot(node: NodeId) -> usize {
+    let slot = node.0 as usize;
+    assert!(slot < MEMBERS_MAX, "member {node} is beyond the largest simulated cluster");
+    slot
+}
+
+/// A set of directed links between members, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkSet(u64);
+
+impl LinkSet {
+    /// No link.
+    #[must_use]
+    pub fn none() -> LinkSet {
+        LinkSet(0)
+    }
+
+    /// Adds a link.
+    #[must_use]
+    pub fn with(self, from: NodeId, to: NodeId) -> LinkSet {
+        LinkSet(self.0 | 1 << (slot(from) * MEMBERS_MAX + slot(to)))
+    }
+
+    /// Every link from one of `from` to one of `to`.
+    #[must_use]
+    pub fn between(from: &[NodeId], to: &[NodeId]) -> LinkSet {
+        let mut links = LinkSet::none();
+        for &a in from {
+            for &b in to {
+                if a != b {
+                    links = links.with(a, b);
+                }
+            }
+        }
+        links
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub fn and(self, other: LinkSet) -> LinkSet {
+        LinkSet(self.0 | other.0)
+    }
+
+    /// Whether it has a link.
+    #[must_use]
+    pub fn contains(self, from: NodeId, to: NodeId) -> bool {
+        self.0 & LinkSet::none().with(from, to).0 != 0
+    }
+
+    fn each(self, mut visit: impl FnMut(NodeId, NodeId)) {
+        let mut bits = self.0;
+        while bits != 0 {
+            let bit = bits.trailing_zeros() as usize;
+            visit(NodeId((bit / MEMBERS_MAX) as u64), NodeId((bit % MEMBERS_MAX) as u64));
+            bits &= bits - 1;
+        }
+    }
+}
+
+impl std::fmt::Display for LinkSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut separator = "";
+        let mut result = Ok(());
+        self.each(|from, to| {
+            if result.is_ok() {
+                result = write!(f, "{separator}n{from}→n{to}");
+                separator = " ";
+            }
+        });
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Stream;
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+
+    fn network(loss: u32, duplication: u32, reordering: u32) -> Network {
+        let quality = Quality {
+            delay: Duration::from_millis(1),
+            jitter: Duration::from_millis(2),
+            loss,
+            duplication,
+            reordering,
+        };
+        Network::new(quality, Random::new(3, Stream::Network))
+    }
+
+    #[test]
+    fn a_link_without_faults_keeps_the_order_and_loses_nothing() {
+        let mut network = network(0, 0, 0);
+        let mut last = Time::ZERO;
+        for step in 0..1_000 {
+            let arrivals = network.send(Time(step), A, B);
+            let first = arrivals.first.expect("nothing is lost");
+            assert!(first > last, "overtaken");
+            assert_eq!(arrivals.second, None);
+            last = first;
+        }
+    }
+
+    #[test]
+    fn a_cut_is_directed_and_counts() {
+        let mut network = network(0, 0, 0);
+        let links = LinkSet::between(&[A], &[B]);
+        network.cut(links);
+        network.cut(links);
+        network.mend(links);
+        assert_eq!(network.send(Time::ZERO, A, B), Arrivals::default());
+        assert!(network.send(Time::ZERO, B, A).first.is_some());
+        network.mend(links);
+        assert!(network.send(Time::ZERO, A, B).first.is_some());
+    }
+
+    #[test]
+    fn a_clogged_link_delivers_everything_later_in_order() {
+        let mut network = network(0, 0, 0);
+        let until = Time(5_000_000_000);
+        network.clog(LinkSet::between(&[A], &[B]), until);
+        let arrivals: Vec<Time> = (0..10).filter_map(|step| network.send(Time(step), A, B).first).collect();
+        assert_eq!(arrivals.len(), 10);
+        assert!(arrivals.iter().all(|&at| at >= until));
+        assert!(arrivals.is_sorted());
+    }
+
+    #[test]
+    fn rates_are_about_what_was_asked_for() {
+        let mut network = network(100_000, 200_000, 300_000);
+        let (mut lost, mut doubled, mut overtaken) = (0, 0, 0);
+        let mut last = Time::ZERO;
+        for step in 0..10_000 {
+            let arrivals = network.send(Time(step * 10_000_000), A, B);
+            match arrivals.first {
+                None => lost += 1,
+                Some(at) if at < last => overtaken += 1,
+                Some(at) => last = at,
+            }
+            doubled += u64::from(arrivals.second.is_some());
+        }
+        assert!((900..1_100).contains(&lost), "{lost} lost");
+        assert!((1_600..2_000).contains(&doubled), "{doubled} doubled");
+        assert!(overtaken > 500, "{overtaken} overtaken");
+    }
+}

@@ -1,0 +1,172 @@
+//! What must never be false. One property per file, each with its source.
+//!
+//! The properties of the log are checked after every event, at a cost that does not grow with the log: [`Logs`]
+//! mirrors what every member's log and disk hold as one chained hash per entry, so that "the same log up to here" is the
+//! comparison of two numbers.
+//!
+//! What clients see (linearizability, revisions, watch streams) is judged at the end of a run by `quorate_jepsen`.
+
+mod durability;
+mod election_safety;
+mod leader_completeness;
+mod lease_expiry;
+mod liveness;
+mod log_matching;
+mod logs;
+mod monotonic;
+mod state_hash;
+mod state_machine_safety;
+mod storm;
+mod vote_once;
+
+use quorate_raft::{Body, NodeId, Role, WriteId};
+use quorate_replica::{Message, Saved, Write};
+
+pub use lease_expiry::Readings;
+pub use liveness::{Liveness, Member, TIMEOUTS_MAX, converged};
+use logs::Logs;
+
+use crate::time::Time;
+use crate::trace::StatusLine;
+
+/// A property that is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: &'static str,
+    /// How.
+    pub detail: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.detail)
+    }
+}
+
+/// Whether a property holds.
+pub type Check = Result<(), Violation>;
+
+/// A broken property.
+fn broken(invariant: &'static str, detail: impl FnOnce() -> String) -> Check {
+    Err(Violation { invariant, detail: detail() })
+}
+
+/// All properties that are checked while a run goes on.
+#[derive(Debug)]
+pub struct Invariants {
+    logs: Logs,
+    elections: election_safety::ElectionSafety,
+    votes: vote_once::VoteOnce,
+    matching: log_matching::LogMatching,
+    monotonic: monotonic::Monotonic,
+    hashes: state_hash::StateHash,
+    leases: lease_expiry::LeaseExpiry,
+    storm: storm::Storm,
+}
+
+impl Invariants {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new(members: u64) -> Invariants {
+        Invariants {
+            logs: Logs::new(members),
+            elections: election_safety::ElectionSafety::default(),
+            votes: vote_once::VoteOnce::default(),
+            matching: log_matching::LogMatching::default(),
+            monotonic: monotonic::Monotonic::default(),
+            hashes: state_hash::StateHash::default(),
+            leases: lease_expiry::LeaseExpiry::default(),
+            storm: storm::Storm::default(),
+        }
+    }
+
+    /// A member loses power.
+    pub fn on_crash(&mut self, node: NodeId) {
+        self.logs.crash(node);
+    }
+
+    /// A member starts from this.
+    pub fn on_start(&mut self, node: NodeId, saved: &Saved) -> Check {
+        self.monotonic.on_start(node, saved)?;
+        let before = self.logs.take(node);
+        self.logs.recover(node, saved)?;
+        durability::after_restart(&self.logs, node, &before)?;
+        self.matching.check(&self.logs, node, quorate_raft::Index(1))
+    }
+
+    /// A member writes this. `readings` are all clocks' now.
+    pub fn on_write(&mut self, node: NodeId, write: &Write, readings: &Readings) -> Check {
+        self.logs.write(node, write)?;
+        self.leases.on_write(node, write, readings);
+        match write.entries.first() {
+            Some(first) => self.matching.check(&self.logs, node, first.index),
+            None => Ok(()),
+        }
+    }
+
+    /// A member is told that its writes are durable.
+    pub fn on_persisted(&mut self, node: NodeId, id: WriteId) {
+        self.logs.persisted(node, id);
+    }
+
+    /// A member's snapshot file is complete and durable.
+    pub fn on_snapshot_saved(&mut self, node: NodeId, index: u64) {
+        self.logs.snapshot_saved(node, index);
+    }
+
+    /// A member says this to a peer.
+    pub fn on_send(&mut self, from: NodeId, to: NodeId, message: &Message) -> Check {
+        let Message::Raft(message) = message else { return Ok(()) };
+        match message.body {
+            Body::VoteReply { granted: true } => {
+                self.votes.on_vote(from, to, message.term)?;
+                durability::vote(&self.logs, from, to, message.term)
+            }
+            Body::AppendAck { matched, .. } => {
+                durability::acknowledgement(&self.logs, from, to, message.term, matched)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A member stands here after an event; before it, it stood there. `hash` asks for its store's hash.
+    pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine, hash: impl FnOnce() -> u64) -> Check {
+        let node = NodeId(now.node);
+        self.monotonic.on_status(before, now)?;
+        if (now.last, now.last_term) != (before.last, before.last_term) {
+            self.logs.on_last(node, now);
+        }
+        if now.role == Role::Leader && (before.role != Role::Leader || before.term != now.term) {
+            self.elections.on_leader(node, now.term)?;
+            leader_completeness::on_leader(&self.logs, node, now.term)?;
+        }
+        self.logs.on_role(node, now);
+        if now.commit > before.commit {
+            let first = self.logs.chosen_len();
+            state_machine_safety::on_commit(&mut self.logs, node, before.commit, now)?;
+            durability::commit(&self.logs, first)?;
+            self.leases.on_chosen(now.commit, &self.logs)?;
+        }
+        if now.applied > before.applied {
+            self.hashes.on_applied(node, now.applied, hash())?;
+        }
+        Ok(())
+    }
+
+    /// An event happens.
+    pub fn on_event(&mut self, time: Time) -> Check {
+        self.storm.on_event(time)
+    }
+
+    /// A client was told that a lease lives for so many seconds; when it asked, the clocks read this.
+    pub fn on_lease_renewed(&mut self, lease: i64, ttl: i64, readings: &Readings) -> Check {
+        self.leases.on_renewed(lease, ttl, readings)
+    }
+
+    /// The highest index known to be chosen.
+    #[must_use]
+    pub fn chosen(&self) -> u64 {
+        self.logs.chosen_len()
+    }
+}

@@ -1,0 +1,310 @@
+//! The options of a run, all drawn from its seed.
+//!
+//! Each run tries another corner (swarm testing: Groce et al., ISSTA 2012): some without a crash, some with
+//! nothing but, some with snapshots every eight entries, some with appends of a hundred bytes. A run that has
+//! a little of everything reaches fewer states than many runs that each have much of something.
+//!
+//! Every option is drawn, always in the same order, before any is overridden on the command line, so that
+//! `--nodes 5` changes the number of members and nothing else.
+
+use std::fmt;
+use std::time::Duration;
+
+use quorate_raft::NodeId;
+
+use crate::env::clock::TRUE_RATE;
+use crate::env::network::Quality;
+use crate::random::{Random, Stream};
+
+/// The options of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The seed.
+    pub seed: u64,
+    /// How many members.
+    pub members: u64,
+    /// How long faults happen.
+    pub storm: Duration,
+    /// The base of election timeouts.
+    pub election_timeout: Duration,
+    /// Whether followers ask around before they campaign.
+    pub pre_vote: bool,
+    /// Most bytes of entries in one append.
+    pub append_bytes_max: usize,
+    /// Most appends under way to one peer.
+    pub inflight_max: usize,
+    /// Applied entries between two snapshots.
+    pub snapshot_entries: u64,
+    /// Entries kept below a snapshot.
+    pub catchup_entries: u64,
+    /// How long a member lets requests wait.
+    pub request_timeout: Duration,
+    /// How long a member gathers inputs before it looks at them; zero looks at each at once.
+    pub turn_delay: Duration,
+    /// What links are like.
+    pub network: Quality,
+    /// What disks are like.
+    pub disk: DiskSpeed,
+    /// How far clocks' rates differ from the true one, in millionths.
+    pub clock_spread: u64,
+    /// Of a million messages, how many go through encoding and decoding.
+    pub codec: u32,
+    /// What clients do.
+    pub load: Load,
+    /// What goes wrong.
+    pub faults: FaultMix,
+}
+
+/// How long a disk takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpeed {
+    /// The shortest time of a sync.
+    pub sync: Duration,
+    /// The mean of what comes on top.
+    pub jitter: Duration,
+}
+
+/// What clients do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// How many clients.
+    pub clients: u64,
+    /// How long one waits between an answer and its next request, in the mean.
+    pub think: Duration,
+    /// How long one waits for an answer.
+    pub patience: Duration,
+    /// How many keys each workload uses.
+    pub keys: u64,
+    /// The length of values.
+    pub value_bytes: usize,
+    /// How heavy each workload is, in the order of [`WORKLOADS`].
+    pub mix: [u32; WORKLOADS.len()],
+    /// How many watchers.
+    pub watchers: u64,
+    /// Of a million requests, how many are sent to another member than the last one.
+    pub roam: u32,
+    /// Of a million reads, how many may be stale.
+    pub serializable: u32,
+}
+
+/// The names of the workloads that clients run. (Watchers are clients of their own.)
+pub const WORKLOADS: [&str; 4] = ["register", "kv", "txn", "lease"];
+
+/// What goes wrong, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultMix {
+    /// The mean time from one fault to the next.
+    pub interval: Duration,
+    /// The mean time a fault lasts.
+    pub duration: Duration,
+    /// How heavy each kind is, in the order of [`FAULTS`].
+    pub weights: [u32; FAULTS.len()],
+    /// Of a million new leaders, how many are struck right after their election.
+    pub hunt: u32,
+}
+
+/// The kinds of faults.
+pub const FAULTS: [&str; 12] = [
+    "partition",
+    "one-way",
+    "bridge",
+    "isolate",
+    "clog",
+    "lossy",
+    "crash",
+    "power-loss",
+    "pause",
+    "clock-rate",
+    "clock-jump",
+    "slow-disk",
+];
+
+impl Options {
+    /// What the seed says.
+    #[must_use]
+    pub fn draw(seed: u64) -> Options {
+        let random = &mut Random::new(seed, Stream::Options);
+        let members = random.pick(&[3, 3, 3, 3, 5, 5, 5, 1]);
+        let millis = Duration::from_millis;
+        let election_timeout = millis(random.pick(&[100, 150, 300, 1_000]));
+        let append_bytes_max = random.pick(&[100, 1_000, 100_000, 1 << 20]);
+        // Small appends one at a time would carry fewer entries per round trip than clients ask for: a queue that only
+        // grows proves nothing.
+        let inflight_max = random.pick(if append_bytes_max < 10_000 { &[8, 20, 256] } else { &[1, 2, 256] });
+        Options {
+            seed,
+            members,
+            storm: Duration::from_secs(random.between(15, 40)),
+            election_timeout,
+            pre_vote: random.chance(800_000),
+            append_bytes_max,
+            inflight_max,
+            snapshot_entries: random.pick(&[8, 30, 100, 1_000, 100_000]),
+            catchup_entries: random.pick(&[0, 1, 10, 100]),
+            request_timeout: millis(random.pick(&[1_000, 3_000, 7_000])),
+            turn_delay: random.pick(&[Duration::ZERO, Duration::from_micros(50), millis(1)]),
+            network: draw_network(random, election_timeout),
+            disk: draw_disk(random),
+            clock_spread: random.pick(&[0, 1_000, 100_000, TRUE_RATE]),
+            codec: 10_000,
+            load: draw_load(random),
+            faults: draw_faults(random, election_timeout),
+        }
+    }
+
+    /// The members.
+    #[must_use]
+    pub fn member_ids(&self) -> Vec<NodeId> {
+        (1..=self.members).map(NodeId).collect()
+    }
+
+    /// The rate that a member's clock has when nobody meddles with it. A spread of one means anything from half
+    /// to twice the true rate.
+    pub fn clock_rate(&self, random: &mut Random) -> u64 {
+        let fastest = TRUE_RATE + self.clock_spread;
+        random.between(TRUE_RATE * TRUE_RATE / fastest, fastest)
+    }
+
+    /// Every fault of this kind (or every one, if `None`) never happens.
+    pub fn without(&mut self, fault: Option<&str>) {
+        for (name, weight) in FAULTS.iter().zip(&mut self.faults.weights) {
+            if fault.is_none_or(|fault| fault == *name) {
+                *weight = 0;
+            }
+        }
+        if fault.is_none() {
+            self.faults.hunt = 0;
+        }
+    }
+
+    /// Nothing goes wrong: no fault, no lossy link, no wrong clock.
+    pub fn make_calm(&mut self) {
+        self.without(None);
+        self.network = Quality { loss: 0, duplication: 0, reordering: 0, ..self.network };
+        self.clock_spread = 0;
+    }
+
+    /// What the replica of a member is told.
+    #[must_use]
+    pub fn replica_config(&self, id: NodeId) -> quorate_replica::Config {
+        let mut raft = quorate_raft::Config::new(id);
+        raft.election_timeout = self.election_timeout;
+        raft.heartbeat_interval = self.election_timeout / 10;
+        raft.append_bytes_max = self.append_bytes_max;
+        raft.inflight_max = self.inflight_max;
+        raft.pre_vote = self.pre_vote;
+        quorate_replica::Config {
+            raft,
+            snapshot_entries: self.snapshot_entries,
+            catchup_entries: self.catchup_entries,
+            quota_bytes: 1 << 31,
+            request_timeout: self.request_timeout,
+        }
+    }
+}
+
+fn draw_network(random: &mut Random, election_timeout: Duration) -> Quality {
+    // A round trip must fit well into an election timeout, or no protocol elects anybody.
+    let slowest = election_timeout / 20;
+    Quality {
+        delay: random.duration(Duration::from_micros(50), slowest / 2),
+        jitter: random.duration(Duration::from_micros(10), slowest / 2),
+        loss: random.pick(&[0, 0, 1_000, 20_000]),
+        duplication: random.pick(&[0, 0, 1_000, 50_000]),
+        reordering: random.pick(&[0, 0, 10_000, 200_000]),
+    }
+}
+
+fn draw_disk(random: &mut Random) -> DiskSpeed {
+    let micros = Duration::from_micros;
+    DiskSpeed {
+        sync: micros(random.pick(&[20, 100, 1_000, 4_000])),
+        jitter: micros(random.pick(&[5, 100, 1_000])),
+    }
+}
+
+fn draw_load(random: &mut Random) -> Load {
+    let millis = Duration::from_millis;
+    let mut mix = [0; WORKLOADS.len()];
+    for weight in &mut mix {
+        *weight = random.pick(&[0, 1, 1, 4]);
+    }
+    if mix.iter().all(|&weight| weight == 0) {
+        mix = [1; WORKLOADS.len()];
+    }
+    Load {
+        clients: random.pick(&[2, 4, 6, 10]),
+        think: millis(random.pick(&[1, 10, 30, 100])),
+        patience: millis(random.pick(&[500, 2_000, 5_000])),
+        keys: random.pick(&[1, 3, 10]),
+        value_bytes: random.pick(&[8, 8, 64, 1_000]),
+        mix,
+        watchers: random.pick(&[0, 2, 4]),
+        roam: random.pick(&[0, 100_000, 1_000_000]),
+        serializable: random.pick(&[0, 0, 100_000, 500_000]),
+    }
+}
+
+fn draw_faults(random: &mut Random, election_timeout: Duration) -> FaultMix {
+    let mut weights = [0; FAULTS.len()];
+    for weight in &mut weights {
+        *weight = random.pick(&[0, 0, 1, 4]);
+    }
+    FaultMix {
+        interval: election_timeout * random.pick(&[2, 5, 20]),
+        duration: election_timeout * random.pick(&[1, 3, 10]),
+        weights,
+        hunt: random.pick(&[0, 0, 200_000, 800_000]),
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { network, disk, load, faults, .. } = self;
+        write!(f, "members={} storm={:?} ", self.members, self.storm)?;
+        write!(f, "election={:?} pre-vote={} ", self.election_timeout, self.pre_vote)?;
+        write!(f, "append={} inflight={} ", self.append_bytes_max, self.inflight_max)?;
+        write!(f, "snapshot={} catchup={} ", self.snapshot_entries, self.catchup_entries)?;
+        write!(f, "timeout={:?} turn={:?} ", self.request_timeout, self.turn_delay)?;
+        write!(f, "delay={:?}+{:?} loss={} ", network.delay, network.jitter, network.loss)?;
+        write!(f, "duplication={} reordering={} ", network.duplication, network.reordering)?;
+        write!(f, "sync={:?}+{:?} clocks=±{} ", disk.sync, disk.jitter, self.clock_spread)?;
+        write!(f, "clients={} think={:?} patience={:?} ", load.clients, load.think, load.patience)?;
+        write!(f, "keys={} value={} watchers={} ", load.keys, load.value_bytes, load.watchers)?;
+        write!(f, "roam={} serializable={} workloads=", load.roam, load.serializable)?;
+        write_weights(f, &WORKLOADS, &load.mix)?;
+        write!(f, " faults every {:?} for {:?}, hunt={}: ", faults.interval, faults.duration, faults.hunt)?;
+        write_weights(f, &FAULTS, &faults.weights)
+    }
+}
+
+fn write_weights(f: &mut fmt::Formatter<'_>, names: &[&str], weights: &[u32]) -> fmt::Result {
+    let mut separator = "";
+    for (name, weight) in names.iter().zip(weights).filter(|&(_, &weight)| weight > 0) {
+        write!(f, "{separator}{name}:{weight}")?;
+        separator = ",";
+    }
+    if separator.is_empty() { f.write_str("none") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_always_draws_the_same_options_and_seeds_differ() {
+        assert_eq!(Options::draw(5), Options::draw(5));
+        assert_ne!(Options::draw(5), Options::draw(6));
+    }
+
+    #[test]
+    fn clock_rates_stay_between_half_and_twice_the_true_one() {
+        let mut options = Options::draw(1);
+        options.clock_spread = TRUE_RATE;
+        let random = &mut Random::new(1, Stream::Clock);
+        for _ in 0..1_000 {
+            let rate = options.clock_rate(random);
+            assert!((TRUE_RATE / 2..=TRUE_RATE * 2).contains(&rate), "{rate}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a run came to: a summary, or a failure with everything needed to look into it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use quorate_jepsen::etcd::EtcdHistory;
+
+use crate::invariants::Violation;
+use crate::options::Options;
+use crate::trace::Line;
+
+/// A run in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The seed.
+    pub seed: u64,
+    /// The hash of the whole trace.
+    pub hash: u64,
+    /// How many events the trace has.
+    pub events: u64,
+    /// How much time passed in the simulated world.
+    pub simulated: Duration,
+    /// How many requests were answered.
+    pub answered: u64,
+    /// How many outcomes are unknown.
+    pub unknown: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seed {} trace {:016x} events {} simulated {:.1}s answered {} unknown {}",
+            self.seed,
+            self.hash,
+            self.events,
+            self.simulated.as_secs_f64(),
+            self.answered,
+            self.unknown
+        )
+    }
+}
+
+/// A run that broke a property.
+#[derive(Debug)]
+pub struct Failure {
+    /// The run's options.
+    pub options: Options,
+    /// The first property that was broken.
+    pub violation: Violation,
+    /// The run in numbers, up to there.
+    pub summary: Summary,
+    /// The last events before it.
+    pub last: Vec<Line>,
+    /// What clients saw.
+    pub history: EtcdHistory,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "options: {}", self.options)?;
+        writeln!(f, "the last events:")?;
+        let skipped = self.last.len().saturating_sub(SHOWN);
+        for line in &self.last[skipped..] {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "violated: {}", self.violation)?;
+        write!(f, "{}", self.summary)
+    }
+}
+
+/// How many of the last events are shown.
+const SHOWN: usize = 40;
+
+thread_local! {
+    /// Where the last panic of this thread was, and what it said.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Whether a panic is being waited for, so that it need not be printed.
+    static EXPECTED: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Lets panics of simulated code be reported as violations rather than printed. Call once.
+pub fn install_panic_hook() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if EXPECTED.with_borrow(|expected| *expected) {
+            PANIC.set(Some(info.to_string()));
+        } else {
+            usual(info);
+        }
+    }));
+}
+
+/// Runs simulated code. A panic in it is a broken property: an assertion of the product's, or a bug.
+pub fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, Violation> {
+    EXPECTED.set(true);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(run));
+    EXPECTED.set(false);
+    result.map_err(|payload| {
+        let said =
+            || payload.downcast_ref::<&str>().map_or("without a text".to_owned(), |text| (*text).to_owned());
+        let detail = PANIC.take().unwrap_or_else(said);
+        Violation { invariant: "assertions", detail }
+    })
+}
