@@ -9,10 +9,10 @@
 //! | the version: counts 16, two pointers with lengths 32, three numbers and the lease 32 | 80 |
 //! | the key's bytes, with counts | 16 + k |
 //! | the value's bytes, with counts | 16 + v |
-//! | a pointer in the present (chunks are 70 to 100 % full) | 8 to 12 |
+//! | a pointer and a head in the present (chunks are 70 to 100 % full) | 18 to 23 |
 //! | a pointer and a tag in the history | 16 |
 //!
-//! Together k + v + 140, of which 112 are the version and its headers. Allocators round up: by 8 to 64
+//! Together about k + v + 150, of which 112 are the version and its headers. Allocators round up: by 8 to 64
 //! bytes for each of the three.
 
 use std::alloc::{GlobalAlloc, Layout, System};
