@@ -17,7 +17,7 @@
 //!   been compacted) or before it, as long as the sweep is behind.
 //!
 //! **Compaction** takes effect at once by moving `compact_revision`, which every read is held against.
-//! Memory is given back later by the *sweep*, a few hundred versions per applied command: it walks the
+//! Memory is given back later by the *sweep*, some dozens of versions per applied command: it walks the
 //! history up to the compacted revision, and every event it meets supersedes exactly one version.
 //! The work is thus proportional to what is removed. The versions visible at the compacted revision
 //! stay, and so do its events, tombstones among them (etcd #18089, #19179: a watch may start there).
