@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use quorate_raft::Instant;
-use quorate_replica::{Error, Input, Output, Replica, RequestId, Response};
+use quorate_replica::{Error, Input, Output, Replica, RequestId, Response, Status};
 use quorate_store::{WatchId, WatchUpdate};
 
 use crate::env::{Clock, Network};
@@ -108,10 +108,18 @@ impl<C: Clock, N: Network> Driver<C, N> {
             Output::SaveSnapshot { chunk, keep_after } => self.storage.save(chunk, keep_after)?,
             Output::Respond { id, result } => self.requests.answer(id, result),
             Output::Watch { watch, update } => self.watchers.notify(watch, update),
-            Output::Changed(status) => tracing::info!(%status.raft, %status.applied, "changed"),
+            Output::Changed(status) => log_change(&status),
         }
         Ok(())
     }
+}
+
+/// Says who leads now. Members are named as etcd's tools name them, in hexadecimal.
+fn log_change(status: &Status) {
+    let leader = status.raft.leader.map_or_else(|| "none".to_owned(), |leader| format!("{:x}", leader.0));
+    let member = format!("{:x}", status.raft.id.0);
+    let (role, term) = (status.raft.role, status.raft.term.0);
+    tracing::info!(member, %role, term, leader, applied = status.applied.0, "role, term or leader changed");
 }
 
 /// Waits until there are events or the sleep is over. False when no more events can come.
