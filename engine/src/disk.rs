@@ -1,7 +1,7 @@
 //! Files in production: one directory, used by one process at a time.
 //!
-//! Calls block. The node's two storage tasks therefore run on threads of their own ([`spawn`]), where there is nothing
-//! else to hold up, and where a system call costs nothing but itself.
+//! Calls block. The node's two storage tasks therefore run on threads of their own ([`spawn`]), where there
+//! is nothing else to hold up, and where a system call costs nothing but itself.
 
 use std::fs::{self, DirBuilder, File as SystemFile, OpenOptions, TryLockError};
 use std::future::Future;
@@ -57,7 +57,8 @@ pub enum DirectoryError {
     },
     /// Another process has it.
     #[error(
-        "the data directory {} is in use by another process: stop that one, or give this one a directory of its own",
+        "the data directory {} is in use by another process: stop that one, or give this one a directory of \
+         its own",
         path.display()
     )]
     Locked {
@@ -67,8 +68,8 @@ pub enum DirectoryError {
 }
 
 impl FileDisk {
-    /// Creates the directory if need be, readable by its owner only, and locks it. `observe_sync` is told the name
-    /// of every file that is synced and how long that took.
+    /// Creates the directory if need be, readable by its owner only, and locks it. `observe_sync` is told
+    /// the name of every file that is synced and how long that took.
     ///
     /// # Errors
     /// When the directory cannot be created, written to or locked.
@@ -85,7 +86,8 @@ impl FileDisk {
         let mode = fs::metadata(path).map_err(write)?.permissions().mode();
         if mode & 0o077 != 0 {
             let mode = format!("{:o}", mode & 0o777);
-            tracing::warn!(path = %path.display(), mode, "other users may read the data directory; 700 is recommended");
+            let path = path.display().to_string();
+            tracing::warn!(path, mode, "other users may read the data directory; 700 is recommended");
         }
         let lock = Self::options().create(true).open(path.join(LOCK_FILE)).map_err(write)?;
         lock.try_lock().map_err(|error| match error {
@@ -191,7 +193,8 @@ impl File for DiskFile {
     }
 }
 
-/// Runs a task that blocks on a thread of its own. The receiver gets what it returns, or an error if it panics.
+/// Runs a task that blocks on a thread of its own. The receiver gets what it returns, or an error if it
+/// panics.
 ///
 /// # Errors
 /// When the system has no thread to give.

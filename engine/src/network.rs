@@ -1,11 +1,12 @@
 //! The peers in production: frames over TCP.
 //!
-//! A member sends to each peer over a connection that it has made, and receives over those that its peers have made: one
-//! connection and one task per direction, so that neither waits for the other. Both sides say first who they are
-//! and whom they mean; a member of another cluster, or one that is not who it was taken for, gets no further.
+//! A member sends to each peer over a connection that it has made, and receives over those that its peers
+//! have made: one connection and one task per direction, so that neither waits for the other. Both sides
+//! say first who they are and whom they mean; a member of another cluster, or one that is not who it was
+//! taken for, gets no further.
 //!
-//! Nothing here is reliable, and nothing needs to be: Raft expects messages to be lost. So a queue that is full or
-//! whose peer is away drops, and a connection that has failed is made anew.
+//! Nothing here is reliable, and nothing needs to be: Raft expects messages to be lost. So a queue that is
+//! full or whose peer is away drops, and a connection that has failed is made anew.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -58,8 +59,8 @@ pub struct Traffic {
     pub received_bytes: u64,
     /// Messages not sent: the queue was full, or the peer was away.
     pub send_failures: u64,
-    /// Messages not received: connections that broke or brought what is no message, and messages that the node
-    /// had no room for.
+    /// Messages not received: connections that broke or brought what is no message, and messages that the
+    /// node had no room for.
     pub receive_failures: u64,
 }
 
@@ -84,7 +85,8 @@ enum ConnectionError {
     #[error("the other side has closed it")]
     Closed,
     #[error(
-        "it belongs to cluster {found}, this is cluster {expected}: check the initial members and the token of both"
+        "it belongs to cluster {found}, this is cluster {expected}: check the initial members and the token \
+         of both"
     )]
     OtherCluster { found: ClusterId, expected: ClusterId },
     #[error("it looks for member {sought:x}, this is member {id:x}: check the peer addresses")]
@@ -222,8 +224,8 @@ impl Outgoing {
         format!("{:x}", self.hello.to.0)
     }
 
-    /// Sends what is queued, everything at once in one write, until the connection breaks. `Ok` when the node has
-    /// stopped.
+    /// Sends what is queued, everything at once in one write, until the connection breaks. `Ok` when the
+    /// node has stopped.
     async fn send_all(&mut self, mut stream: TcpStream) -> Result<(), ConnectionError> {
         let (mut reader, mut writer) = stream.split();
         let (mut batch, mut buffer) = (Vec::new(), Vec::new());
@@ -332,7 +334,8 @@ impl Incoming {
         }
     }
 
-    /// Who is it, and does it mean us? Our own name goes out first, so that the other side can say what is wrong, too.
+    /// Who is it, and does it mean us? Our own name goes out first, so that the other side can say what is
+    /// wrong, too.
     async fn greet(&self, stream: &mut TcpStream) -> Result<NodeId, ConnectionError> {
         stream.set_nodelay(true)?;
         let hello = read_hello(stream).await?;

@@ -2,14 +2,15 @@
 //!
 //! A target is one function of [`TARGETS`]. Three things run it:
 //!
-//! - `cargo test -p quorate-fuzz` replays the corpus in `corpus/<target>/` and some thousand variants of it, the same every
-//!   time;
+//! - `cargo test -p quorate-fuzz` replays the corpus in `corpus/<target>/` and some thousand variants of
+//!   it, the same every time;
 //! - `src/bin/<target>.rs` gives it to libFuzzer (README.md says how, with a stable toolchain);
-//! - whoever found a crash puts the input into the corpus, named for what it does, and has a regression test.
+//! - whoever found a crash puts the input into the corpus, named for what it does, and has a regression
+//!   test.
 //!
-//! Random bytes do not get past a checksum, and what is behind it is what matters. So each target also takes its input
-//! as the *inside* of a frame that it seals itself, or as damage to be done to something whole; the first byte says
-//! which.
+//! Random bytes do not get past a checksum, and what is behind it is what matters. So each target also
+//! takes its input as the *inside* of a frame that it seals itself, or as damage to be done to something
+//! whole; the first byte says which.
 #![forbid(unsafe_code)]
 
 pub mod mutate;

@@ -36,8 +36,8 @@ pub fn codec_message(data: &[u8]) {
 
 /// The newest segment of a log, as a whole or as damage to a good one.
 ///
-/// What is found is stable: the valid part alone gives the same records, and is not torn. Out of a good segment that has been
-/// damaged come its first writes or an error, and never anything else.
+/// What is found is stable: the valid part alone gives the same records, and is not torn. Out of a good
+/// segment that has been damaged come its first writes or an error, and never anything else.
 pub fn wal_recovery(data: &[u8]) {
     let (&mode, data) = data.split_first().unwrap_or((&WHOLE, &[]));
     let (good, records) = segment();

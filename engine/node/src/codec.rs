@@ -3,15 +3,16 @@
 //! # Bodies
 //!
 //! A value becomes bytes through serde and bincode 1.3.3 with variable-length little-endian integers. That
-//! release is complete and will not change; what it does with hostile input depends on how it is called, so it
-//! is called here only, and only this way:
+//! release is complete and will not change; what it does with hostile input depends on how it is called, so
+//! it is called here only, and only this way:
 //!
 //! - **from slices, never from a reader**: a slice's length bounds every allocation, a reader's does not;
 //! - **with `DefaultOptions` and a limit**, which reject trailing bytes; the free functions accept them;
-//! - **no recursive type, no collection of zero-sized values, no hash map, no float, no `usize`** in anything that
-//!   is encoded: the first overflows the stack, the second spins, the others differ between machines or runs;
-//! - **enum variants and fields are only ever added at the end, with a new format number**: the golden bytes in
-//!   `tests/golden/` show when an encoding has moved.
+//! - **no recursive type, no collection of zero-sized values, no hash map, no float, no `usize`** in
+//!   anything that is encoded: the first overflows the stack, the second spins, the others differ between
+//!   machines or runs;
+//! - **enum variants and fields are only ever added at the end, with a new format number**: the golden
+//!   bytes in `tests/golden/` show when an encoding has moved.
 //!
 //! A `Blob` is copied once, out of the slice into its own allocation.
 //!
@@ -27,9 +28,9 @@
 //!   u32      u16      u16      u32      u32      bincode
 //! ```
 //!
-//! `format` numbers the encodings of one kind, from one; a greater one than ours was written by a newer version.
-//! `length` is checked against [`limits::FRAME_BODY_BYTES_MAX`] before anything is allocated. The checksum
-//! covers the twelve bytes before it and the body.
+//! `format` numbers the encodings of one kind, from one; a greater one than ours was written by a newer
+//! version. `length` is checked against [`limits::FRAME_BODY_BYTES_MAX`] before anything is allocated. The
+//! checksum covers the twelve bytes before it and the body.
 
 use bincode::Options;
 use quorate_raft::NodeId;

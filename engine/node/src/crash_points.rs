@@ -1,8 +1,9 @@
-//! Cuts the power after every single operation of a scripted life, in several ways each, and looks whether what
-//! recovery finds is a state that the member may be in.
+//! Cuts the power after every single operation of a scripted life, in several ways each, and looks whether
+//! what recovery finds is a state that the member may be in.
 //!
-//! The script has segments of a few hundred bytes, so it rotates often, replaces entries, takes snapshots, prunes, and is
-//! overtaken by a leader's snapshot. Recovery itself is cut short after every operation, too.
+//! The script has segments of a few hundred bytes, so it rotates often, replaces entries, takes snapshots,
+//! prunes, and is overtaken by a leader's snapshot. Recovery itself is cut short after every operation,
+//! too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -287,8 +288,8 @@ fn every_crash_leaves_a_legal_state() {
     }
 }
 
-/// Only the process dies, and what was not synced is still there. What recovery finds then is believed, so it must survive a
-/// power cut that comes later.
+/// Only the process dies, and what was not synced is still there. What recovery finds then is believed, so
+/// it must survive a power cut that comes later.
 fn check_kill(disk: &MemoryDisk, legal: &[Model]) {
     let found = Model::of(&start(disk).expect("nothing is lost").saved);
     assert!(legal.contains(&found), "{found:?} is none of {legal:#?}");

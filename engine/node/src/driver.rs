@@ -1,8 +1,9 @@
 //! The loop that runs a replica: wait, feed it, carry out what it asks for.
 //!
-//! The driver decides nothing and has no duties of order: the replica never asks for anything before its precondition
-//! holds. The same loop runs on tokio and in the simulator, so there is nothing here that depends on chance:
-//! no `select!`, no map with a random order, and inbox and clock are polled in a fixed order.
+//! The driver decides nothing and has no duties of order: the replica never asks for anything before its
+//! precondition holds. The same loop runs on tokio and in the simulator, so there is nothing here that
+//! depends on chance: no `select!`, no map with a random order, and inbox and clock are polled in a fixed
+//! order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -42,8 +43,8 @@ impl<C: Clock, N: Network> Driver<C, N> {
         loop {
             // 1. Wait, for the inbox or for the replica's deadline. The only await of the loop.
             let deadline = self.replica.deadline().map(|(at, _)| at);
-            // A pending sleep that ends too early does no harm but a turn without news; so it is only replaced when it
-            // would end too late.
+            // A pending sleep that ends too early does no harm but a turn without news; so it is only
+            // replaced when it would end too late.
             if deadline.is_some_and(|at| sleep.as_ref().is_none_or(|(until, _)| at < *until)) {
                 sleep = deadline.map(|at| (at, Box::pin(clock.sleep_until(at))));
             }
@@ -51,8 +52,8 @@ impl<C: Clock, N: Network> Driver<C, N> {
                 return;
             }
 
-            // 2. Feed what has arrived, then time. Inputs first: what came while the process was frozen should be seen
-            //    before deadlines are judged.
+            // 2. Feed what has arrived, then time. Inputs first: what came while the process was frozen
+            //    should be seen before deadlines are judged.
             let now = clock.now();
             for event in events.drain(..) {
                 self.inbox.taken(&event);
@@ -144,8 +145,8 @@ async fn wait<S: Future<Output = ()>>(
 
 /// The clients that wait for an answer.
 ///
-/// Ids are given out here, when a request leaves the inbox: so they reach the replica in ascending order, whatever
-/// thread a request came from.
+/// Ids are given out here, when a request leaves the inbox: so they reach the replica in ascending order,
+/// whatever thread a request came from.
 #[derive(Debug)]
 pub(crate) struct Requests {
     boot: u64,
@@ -181,8 +182,8 @@ impl Requests {
         self.abandoned = true;
     }
 
-    /// Those that nobody waits for any more. One look over all that wait, at most once a turn, is cheaper than
-    /// giving every request a name by which it could be cancelled.
+    /// Those that nobody waits for any more. One look over all that wait, at most once a turn, is cheaper
+    /// than giving every request a name by which it could be cancelled.
     fn take_abandoned(&mut self) -> Vec<RequestId> {
         if !std::mem::take(&mut self.abandoned) {
             return Vec::new();

@@ -26,7 +26,8 @@ pub enum Error {
     /// A file is damaged where no crash can have damaged it.
     #[error(
         "{file} is damaged at byte {offset} ({what}): not a torn write but lost data; restore this member's \
-         data directory from a backup, or remove the member from the cluster and add it again with an empty one"
+         data directory from a backup, or remove the member from the cluster and add it again with an \
+         empty one"
     )]
     Corrupt {
         /// The file.
@@ -38,7 +39,8 @@ pub enum Error {
     },
     /// A later version of Quorate has written here.
     #[error(
-        "{file} was written by a newer version (format {found}; this one reads up to {supported}): start that version"
+        "{file} was written by a newer version (format {found}; this one reads up to {supported}): start \
+         that version"
     )]
     NewerVersion {
         /// The file.
@@ -50,8 +52,8 @@ pub enum Error {
     },
     /// The data directory belongs to another cluster.
     #[error(
-        "{file} belongs to cluster {found}, this is cluster {expected}: give this cluster a data directory of its own, \
-         or correct its initial members and token"
+        "{file} belongs to cluster {found}, this is cluster {expected}: give this cluster a data directory \
+         of its own, or correct its initial members and token"
     )]
     ForeignCluster {
         /// The file that says so.
@@ -63,8 +65,8 @@ pub enum Error {
     },
     /// The data directory belongs to another member.
     #[error(
-        "{file} belongs to member {found:x}, this is member {expected:x}: a member must start on its own data directory, \
-         and never on a copy of another's"
+        "{file} belongs to member {found:x}, this is member {expected:x}: a member must start on its own \
+         data directory, and never on a copy of another's"
     )]
     ForeignMember {
         /// The file that says so.
@@ -76,8 +78,8 @@ pub enum Error {
     },
     /// There is data, but nothing that says whose it is.
     #[error(
-        "the data directory holds {file} but not the file \"{}\" that says whose it is: restore that file, or start \
-         with an empty directory",
+        "the data directory holds {file} but not the file \"{}\" that says whose it is: restore that \
+         file, or start with an empty directory",
         crate::meta::META_FILE
     )]
     MetaMissing {
@@ -86,8 +88,8 @@ pub enum Error {
     },
     /// The log's files are not a row without a hole.
     #[error(
-        "log segment {missing:016x} is missing: restore it, or remove the member from the cluster and add it again with \
-         an empty data directory"
+        "log segment {missing:016x} is missing: restore it, or remove the member from the cluster and \
+         add it again with an empty data directory"
     )]
     SegmentMissing {
         /// Its sequence number.
@@ -95,9 +97,9 @@ pub enum Error {
     },
     /// The log does not reach back to the snapshot.
     #[error(
-        "the log begins at index {begins}, but the newest usable snapshot ends at {snapshot}{damaged}: the entries between \
-         are lost; restore the data directory from a backup, or remove the member from the cluster and add it again \
-         with an empty one"
+        "the log begins at index {begins}, but the newest usable snapshot ends at {snapshot}{damaged}: the \
+         entries between are lost; restore the data directory from a backup, or remove the member from the \
+         cluster and add it again with an empty one"
     )]
     LogGap {
         /// The log's first index.
@@ -109,8 +111,8 @@ pub enum Error {
     },
     /// The log ends before what it says is committed, or begins a term it says it has not seen.
     #[error(
-        "the log ends at {last}, but says that it knows term {term} and index {commit} is committed: its end is lost; remove \
-         the member from the cluster and add it again with an empty data directory"
+        "the log ends at {last}, but says that it knows term {term} and index {commit} is committed: its end \
+         is lost; remove the member from the cluster and add it again with an empty data directory"
     )]
     LogShort {
         /// The log's last entry.

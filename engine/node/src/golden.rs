@@ -1,9 +1,10 @@
 //! The exact bytes of every type and format version, in `tests/golden/formats.txt`.
 //!
-//! When this test fails, an encoding has moved, and members or files of the version before would be misread. Either take the
-//! change back, or raise the number in [`Kind::format`](crate::codec::Kind::format), teach the decoder the older format,
-//! and keep its bytes as a golden file of their own. Then write the new ones with `UPDATE_GOLDENFILES=1`. (Before
-//! the first release, writing them is enough.)
+//! When this test fails, an encoding has moved, and members or files of the version before would be
+//! misread. Either take the change back, or raise the number in
+//! [`Kind::format`](crate::codec::Kind::format), teach the decoder the older format, and keep its bytes as
+//! a golden file of their own. Then write the new ones with `UPDATE_GOLDENFILES=1`. (Before the first
+//! release, writing them is enough.)
 
 use std::fmt::Write as _;
 use std::path::Path;

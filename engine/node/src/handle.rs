@@ -66,8 +66,8 @@ impl NodeHandle {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the driver, and with it the storage tasks once they have written what they were given. Whoever waits is told
-    /// `Stopped`.
+    /// Ends the driver, and with it the storage tasks once they have written what they were given. Whoever
+    /// waits is told `Stopped`.
     pub fn stop(&self) {
         self.inbox.send(Event::Stop);
     }

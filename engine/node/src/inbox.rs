@@ -1,8 +1,8 @@
 //! The one queue through which everything reaches the driver.
 //!
-//! The queue itself is unbounded, because what the disk has to say must never be lost and what it has to say is
-//! bounded by what it was asked. Clients and peers are bounded at the entrance, each by its own measure: a client is
-//! refused, a peer's message is dropped, as a network might have done.
+//! The queue itself is unbounded, because what the disk has to say must never be lost and what it has to
+//! say is bounded by what it was asked. Clients and peers are bounded at the entrance, each by its own
+//! measure: a client is refused, a peer's message is dropped, as a network might have done.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,8 +90,8 @@ pub(crate) enum Event {
 }
 
 impl Inbox {
-    /// Hands over a peer's message that took so many bytes to arrive. False if it was dropped, because the node has
-    /// more than it can take already, or has stopped.
+    /// Hands over a peer's message that took so many bytes to arrive. False if it was dropped, because the
+    /// node has more than it can take already, or has stopped.
     pub fn message(&self, from: NodeId, message: Message, bytes: usize) -> bool {
         let waiting = self.load.message_bytes.fetch_add(bytes, Ordering::Relaxed);
         if waiting.saturating_add(bytes) > limits::INBOX_MESSAGE_BYTES_MAX {

@@ -1,8 +1,9 @@
 //! A node is a replica plus I/O.
 //!
-//! [`quorate_replica::Replica`] is a member of the cluster as a pure value. This crate runs one: it gives it time, messages
-//! and requests, and carries out what it asks for, over the four traits of [`Clock`], [`Network`], [`Disk`] and [`File`].
-//! It names no runtime, so the same compiled code serves clients on tokio and is tortured in the simulator.
+//! [`quorate_replica::Replica`] is a member of the cluster as a pure value. This crate runs one: it gives
+//! it time, messages and requests, and carries out what it asks for, over the four traits of [`Clock`],
+//! [`Network`], [`Disk`] and [`File`]. It names no runtime, so the same compiled code serves clients on
+//! tokio and is tortured in the simulator.
 //!
 //! ```text
 //!   NodeHandle ─┐                       ┌─▶ Network     (encoding on the sender's own task)
@@ -13,20 +14,22 @@
 //!
 //! # What holds here
 //!
-//! - **One task owns the replica**; everything reaches it through one inbox, in one order, and no lock is held across
-//!   a turn. Bytes are encoded and decoded on other tasks.
+//! - **One task owns the replica**; everything reaches it through one inbox, in one order, and no lock is
+//!   held across a turn. Bytes are encoded and decoded on other tasks.
 //! - **The driver decides nothing.** An output is asked for only when it may be carried out.
-//! - **Request ids ascend** and are never used twice: the boot number is durable before the first one is given out.
-//! - **A disk error ends the process.** No failed write or sync is tried again; starting again is the recovery path.
-//! - **Recovery finds a prefix of the writes, and all that were synced**, or refuses with a reason and an advice. It never
-//!   cuts off what may have been acknowledged (see `wal`).
-//! - **No byte of a peer or a file is trusted**: lengths are checked before memory is taken, checksums before
-//!   decoding, and nothing here panics on what it reads.
+//! - **Request ids ascend** and are never used twice: the boot number is durable before the first one is
+//!   given out.
+//! - **A disk error ends the process.** No failed write or sync is tried again; starting again is the
+//!   recovery path.
+//! - **Recovery finds a prefix of the writes, and all that were synced**, or refuses with a reason and an
+//!   advice. It never cuts off what may have been acknowledged (see `wal`).
+//! - **No byte of a peer or a file is trusted**: lengths are checked before memory is taken, checksums
+//!   before decoding, and nothing here panics on what it reads.
 //!
 //! # What is not here
 //!
-//! Sockets, files and threads (the adaptors in `engine/src`), TLS, and the meaning of requests (`quorate-api`). Damaged
-//! records are found, but not fetched from peers.
+//! Sockets, files and threads (the adaptors in `engine/src`), TLS, and the meaning of requests
+//! (`quorate-api`). Damaged records are found, but not fetched from peers.
 #![forbid(unsafe_code)]
 
 pub mod codec;

@@ -2,7 +2,7 @@
 
 /// Most bytes in the body of one frame: a peer's message, one snapshot chunk. Far above what a replica
 /// makes of its own accord (appends of about a megabyte), so that a large single request still travels.
-pub const FRAME_BODY_BYTES_MAX: usize = 64 << 20;
+pub const FRAME_BODY_BYTES_MAX: usize = 65 << 20;
 
 /// Most bytes in the body of one log record, that is of one log entry.
 pub const RECORD_BODY_BYTES_MAX: usize = 64 << 20;
@@ -28,9 +28,8 @@ pub const WATCH_CREDIT: u32 = 1024;
 /// Complete snapshot files kept: the newest, and one to fall back on.
 pub const SNAPSHOTS_KEPT: usize = 2;
 
-// An entry that fits a record must also fit the append that carries it to a peer; an append adds a term,
-// a position and two numbers to it.
-const _: () = assert!(RECORD_BODY_BYTES_MAX <= FRAME_BODY_BYTES_MAX);
+// An append adds a term, a position and two numbers to the one entry that may make it so large.
+const _: () = assert!(RECORD_BODY_BYTES_MAX + 1024 <= FRAME_BODY_BYTES_MAX, "what fits the log fits a frame");
 const _: () = assert!(FRAME_BODY_BYTES_MAX <= u32::MAX as usize, "a frame's length is 32 bits");
 const _: () = assert!(INBOX_MESSAGE_BYTES_MAX >= FRAME_BODY_BYTES_MAX, "the largest message gets in");
 const _: () = assert!(SNAPSHOTS_KEPT >= 1);

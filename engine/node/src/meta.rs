@@ -1,8 +1,8 @@
 //! The file that says whose a data directory is.
 //!
-//! One frame of kind `Meta`, holding a [`Meta`]. It is replaced whole, by writing a temporary file and renaming
-//! it, and it is written before anything that depends on it: a boot number is durable before it is used,
-//! so no two lives of a member ever give out the same request id.
+//! One frame of kind `Meta`, holding a [`Meta`]. It is replaced whole, by writing a temporary file and
+//! renaming it, and it is written before anything that depends on it: a boot number is durable before it is
+//! used, so no two lives of a member ever give out the same request id.
 
 use std::fmt;
 

@@ -44,14 +44,14 @@ pub struct Node<C, D: Disk, N> {
     pub driver: Driver<C, N>,
     /// The task that writes the log. May block its thread. If it fails, the process must end.
     pub storage: Storage<D>,
-    /// The task that writes snapshots. May block its thread, which should not be the log's. If it fails, the process
-    /// must end.
+    /// The task that writes snapshots. May block its thread, which should not be the log's. If it fails,
+    /// the process must end.
     pub snapshots: Snapshots<D>,
 }
 
 impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
-    /// Recovers what the disk holds. `seed` is all the randomness that the node will ever have; `inbox` is the
-    /// entrance of `receiver`, which the network has been given already.
+    /// Recovers what the disk holds. `seed` is all the randomness that the node will ever have; `inbox` is
+    /// the entrance of `receiver`, which the network has been given already.
     pub async fn start(
         config: Config,
         seed: u64,

@@ -2,14 +2,14 @@
 //!
 //! # The order of things
 //!
-//! On the first start, the log is begun before the meta file is written; from then on a meta file says that there
-//! must be a log, and a directory whose log has been taken away is not mistaken for a new one. On every later start, the boot
-//! number is raised and made durable before anything else is done.
+//! On the first start, the log is begun before the meta file is written; from then on a meta file says that
+//! there must be a log, and a directory whose log has been taken away is not mistaken for a new one. On
+//! every later start, the boot number is raised and made durable before anything else is done.
 //!
 //! # A damaged snapshot
 //!
-//! A newest snapshot that does not read back is passed over for the older one, if the log still reaches that: then
-//! nothing is lost. Otherwise the member does not start. It never starts from less than it had.
+//! A newest snapshot that does not read back is passed over for the older one, if the log still reaches
+//! that: then nothing is lost. Otherwise the member does not start. It never starts from less than it had.
 
 use quorate_raft::{Configuration, Index, NodeId, Position, SnapshotMeta};
 use quorate_replica::{Saved, SnapshotChunk};
@@ -22,7 +22,7 @@ use crate::wal::{RecoveredError, Wal, segment_names};
 
 /// Whose a data directory should be.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The cluster.
     pub cluster: ClusterId,
     /// The member.
@@ -71,7 +71,8 @@ pub(crate) async fn recover<D: Disk>(
     if position.index > Index(0) && noted != position {
         wal.note_snapshot(position, Index(0)).await?;
     }
-    tracing::info!(boot = meta.boot, %position, entries = entries.len(), term = %hard_state.term, "recovered");
+    let (boot, term) = (meta.boot, hard_state.term);
+    tracing::info!(boot, %position, entries = entries.len(), %term, "recovered");
     Ok(Recovery {
         saved: Saved {
             boot: meta.boot,
@@ -396,7 +397,8 @@ mod tests {
             assert_eq!(
                 refusal(&disk),
                 format!(
-                    "{name} was written by a newer version (format 2; this one reads up to 1): start that version"
+                    "{name} was written by a newer version (format 2; this one reads up to 1): start that \
+                     version"
                 )
             );
         }

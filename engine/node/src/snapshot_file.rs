@@ -7,13 +7,13 @@
 //!  +--------+---------+---------+- - - -+--------+
 //! ```
 //!
-//! - The header says whose snapshot of what it is; every chunk repeats the position and has its own number and
-//!   checksum, so pieces of different snapshots cannot mix; the footer has the number of chunks and a checksum over all
-//!   of their frames.
-//! - Chunks are appended to a temporary file and synced one by one. Behind the footer, the file is synced, renamed,
-//!   and the directory synced: whatever has the name of a snapshot is a whole one.
-//! - The two newest are kept. The log is kept back to the older one, so that a damaged newest snapshot costs
-//!   time and not data.
+//! - The header says whose snapshot of what it is; every chunk repeats the position and has its own number
+//!   and checksum, so pieces of different snapshots cannot mix; the footer has the number of chunks and a
+//!   checksum over all of their frames.
+//! - Chunks are appended to a temporary file and synced one by one. Behind the footer, the file is synced,
+//!   renamed, and the directory synced: whatever has the name of a snapshot is a whole one.
+//! - The two newest are kept. The log is kept back to the older one, so that a damaged newest snapshot
+//!   costs time and not data.
 
 use quorate_raft::{Index, NodeId, Position, SnapshotMeta, Term};
 use quorate_replica::SnapshotChunk;
@@ -66,8 +66,8 @@ impl<D: Disk> SnapshotWriter<D> {
 
     /// Makes a chunk durable; after the last one, the file.
     ///
-    /// Chunk zero abandons an unfinished file. Any other must be the next one of it: the replica sees to that, also for
-    /// what a leader sends.
+    /// Chunk zero abandons an unfinished file. Any other must be the next one of it: the replica sees to
+    /// that, also for what a leader sends.
     pub async fn write(&mut self, chunk: &SnapshotChunk) -> Result<(), Error> {
         let mut buffer = Vec::new();
         if chunk.sequence == 0 {
@@ -95,8 +95,8 @@ impl<D: Disk> SnapshotWriter<D> {
         if chunk.last { self.finish(chunk.meta.position).await } else { Ok(()) }
     }
 
-    /// Up to where the log may be dropped without cutting off the oldest snapshot kept: nowhere, as long as there is
-    /// none to fall back on but the empty state that the log began with.
+    /// Up to where the log may be dropped without cutting off the oldest snapshot kept: nowhere, as long as
+    /// there is none to fall back on but the empty state that the log began with.
     pub fn fall_back(&self) -> Index {
         match &self.complete[..] {
             [] | [_] => Index(0),
@@ -116,8 +116,8 @@ impl<D: Disk> SnapshotWriter<D> {
         self.complete.sort_by_key(|position| position.index);
         let superfluous = self.complete.len().saturating_sub(limits::SNAPSHOTS_KEPT);
         self.complete.drain(..superfluous);
-        // Whatever is not among those kept goes, damaged ones included: they are of no use now. If one comes back after
-        // a crash, it does no harm.
+        // Whatever is not among those kept goes, damaged ones included: they are of no use now. If one
+        // comes back after a crash, it does no harm.
         for other in snapshot_positions(&self.disk).await? {
             if !self.complete.contains(&other) {
                 let name = snapshot_name(other);

@@ -1,16 +1,17 @@
 //! The two tasks that own the files: one for the log, one for snapshots.
 //!
-//! **Group commit is a loop.** The storage task takes whatever writes have queued while it was busy, appends them at
-//! once, syncs once, and says so with one `Persisted`. There is no timer: a lone write is synced immediately, and under
-//! load batches grow by themselves to what one sync takes.
+//! **Group commit is a loop.** The storage task takes whatever writes have queued while it was busy,
+//! appends them at once, syncs once, and says so with one `Persisted`. There is no timer: a lone write is
+//! synced immediately, and under load batches grow by themselves to what one sync takes.
 //!
-//! Snapshot chunks go another way, so that a large file never stands in the log's queue. When one is complete, the log
-//! hears of it, notes it, drops its own files that are not needed any more, and only then the replica
-//! is told.
+//! Snapshot chunks go another way, so that a large file never stands in the log's queue. When one is
+//! complete, the log hears of it, notes it, drops its own files that are not needed any more, and only then
+//! the replica is told.
 //!
-//! **The first error ends the task**, and the caller must end the process: after a failed write or sync nobody knows what
-//! is on the disk (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). What is in memory
-//! must not be acted on any more; restarting is how the disk's contents are found out.
+//! **The first error ends the task**, and the caller must end the process: after a failed write or sync
+//! nobody knows what is on the disk (Rebello et al., "Can Applications Recover from fsync Failures?", ATC
+//! 2020). What is in memory must not be acted on any more; restarting is how the disk's contents are found
+//! out.
 
 use std::sync::Arc;
 

@@ -126,8 +126,8 @@ pub enum Survival {
     Nothing,
     /// Everything.
     Everything,
-    /// Some sectors of a file, later ones without earlier ones too, and some changes of the directory: a function
-    /// of this seed.
+    /// Some sectors of a file, later ones without earlier ones too, and some changes of the directory: a
+    /// function of this seed.
     Some(u64),
 }
 
@@ -143,8 +143,8 @@ impl MemoryDisk {
         self.lock().power = Some(operations);
     }
 
-    /// A disk as this one is for the next process after the present one was killed: what was not synced is still there, and
-    /// may still be lost.
+    /// A disk as this one is for the next process after the present one was killed: what was not synced is
+    /// still there, and may still be lost.
     #[must_use]
     pub fn after_kill(&self) -> MemoryDisk {
         let state = self.lock();
@@ -247,8 +247,8 @@ fn apply(names: &mut BTreeMap<String, usize>, change: &Change) -> bool {
     }
 }
 
-/// What is left of a file: its durable bytes, and of those written since, the sectors that survive. A lost sector reads as
-/// zeros if a later one survives, and is not there if none does.
+/// What is left of a file: its durable bytes, and of those written since, the sectors that survive. A lost
+/// sector reads as zeros if a later one survives, and is not there if none does.
 fn surviving_bytes(content: &Content, survives: &mut impl FnMut() -> bool) -> Vec<u8> {
     const SECTOR: usize = 64;
     let Content { bytes, durable } = content;

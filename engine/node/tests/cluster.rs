@@ -1,5 +1,5 @@
-//! Whole nodes, driven by hand: three members, their disks in memory, and links that carry encoded frames. Time passes when
-//! the test says so, and everything is polled in the same order every time.
+//! Whole nodes, driven by hand: three members, their disks in memory, and links that carry encoded frames.
+//! Time passes when the test says so, and everything is polled in the same order every time.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};

@@ -1,7 +1,7 @@
 //! The log's format, as functions over byte slices.
 //!
-//! A segment is a frame of kind `Segment` holding a [`SegmentHeader`], then records. Each begins at a multiple of eight
-//! bytes; gaps are zero. Integers are little-endian.
+//! A segment is a frame of kind `Segment` holding a [`SegmentHeader`], then records. Each begins at a
+//! multiple of eight bytes; gaps are zero. Integers are little-endian.
 //!
 //! ```text
 //!  0        4        8        12     13      14     16        24            24 + length
@@ -18,12 +18,13 @@
 //! | 2 | `Entry<SharedProposal>` | an entry; replaces what is at its index and after it |
 //! | 3 | `Position` | from here on a snapshot of this position is in place |
 //!
-//! - The header checksum covers the header's other twenty bytes, **and** the record's offset and the segment's header
-//!   (that is the cluster, the member and the segment's number). A record that a disk has put in another place, or left over
-//!   from another file, does not pass.
+//! - The header checksum covers the header's other twenty bytes, **and** the record's offset and the
+//!   segment's header (that is the cluster, the member and the segment's number). A record that a disk has
+//!   put in another place, or left over from another file, does not pass.
 //! - The body checksum covers body and padding, and is itself covered by the header's.
 //! - Flag 1 marks the last record of a write. Records after the last such flag are an incomplete write.
-//! - `synced` is the offset up to which the segment was synced when the record was made (see the module above).
+//! - `synced` is the offset up to which the segment was synced when the record was made (see the module
+//!   above).
 
 use quorate_raft::{Entry, HardState, Index, NodeId, Position};
 use quorate_replica::SharedProposal;
@@ -56,7 +57,8 @@ pub enum Record {
     HardState(HardState),
     /// An entry. It replaces an entry at its index and all after that.
     Entry(Entry<SharedProposal>),
-    /// A snapshot of this position is durable. If the log holds no such entry, the snapshot has replaced the log.
+    /// A snapshot of this position is durable. If the log holds no such entry, the snapshot has replaced
+    /// the log.
     Snapshot(Position),
 }
 
@@ -290,6 +292,7 @@ const SNAPSHOT: u8 = 3;
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
     use quorate_raft::{Payload, Term};
 
@@ -439,7 +442,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_behind_a_header_never_panic(tail in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_behind_a_header_never_panic(tail in vec(any::<u8>(), 0..300)) {
             let mut bytes = sample().bytes;
             bytes.truncate(sample().header_len);
             bytes.extend(tail);
@@ -447,7 +450,7 @@ mod tests {
         }
 
         #[test]
-        fn any_lost_sectors_of_the_unsynced_tail_leave_whole_writes(lost in proptest::collection::vec(any::<bool>(), 64)) {
+        fn any_lost_sectors_of_the_unsynced_tail_leave_whole_writes(lost in vec(any::<bool>(), 64)) {
             let sample = sample();
             let mut bytes = sample.bytes.clone();
             for (sector, _) in lost.iter().enumerate().filter(|(_, lost)| **lost) {

@@ -41,7 +41,7 @@ pub enum RecoveredError {
         snapshot: Position,
     },
     /// The log ends too early for what the hard state says.
-    #[error("the log ends at {last} but the hard state has term {} and commit {}", hard_state.term, hard_state.commit)]
+    #[error("the log ends at {last}, too early for {hard_state:?}")]
     Short {
         /// The log's last entry.
         last: Position,
@@ -63,8 +63,8 @@ impl Recovered {
         }
     }
 
-    /// The last snapshot that the log has noted. If the one found on the disk is another, it must be noted before
-    /// anything is written: the log would go on behind entries that the snapshot has replaced.
+    /// The last snapshot that the log has noted. If the one found on the disk is another, it must be noted
+    /// before anything is written: the log would go on behind entries that the snapshot has replaced.
     #[must_use]
     pub fn noted(&self) -> Position {
         self.noted
@@ -97,14 +97,14 @@ impl Recovered {
 
         let last = self.entries.last().map_or(snapshot, Entry::position);
         let mut hard_state = self.hard_state;
-        // A snapshot is committed, and of a term that has begun. A member that got it from a leader may not have
-        // heard so otherwise; it cannot have voted in a term that it had not stored.
+        // A snapshot is committed, and of a term that has begun. A member that got it from a leader may not
+        // have heard so otherwise; it cannot have voted in a term that it had not stored.
         hard_state.commit = hard_state.commit.max(snapshot.index);
         if hard_state.term < snapshot.term {
             hard_state = HardState { term: snapshot.term, vote: None, ..hard_state };
         }
-        // A write holds the entries before or along with the commit index that covers them, and the term of its
-        // entries. So this cannot be a crash's doing.
+        // A write holds the entries before or along with the commit index that covers them, and the term of
+        // its entries. So this cannot be a crash's doing.
         if hard_state.commit > last.index || hard_state.term < last.term {
             return Err(RecoveredError::Short { last, hard_state });
         }
@@ -122,9 +122,9 @@ impl Recovered {
         self.entries.push(entry);
     }
 
-    /// A snapshot at an entry that the log holds changes nothing; at one that it does not hold, it replaces the log
-    /// (Raft §7). At an index before the log's start, nobody knows any more; then the log was kept, or all of
-    /// it has been replaced since, or a later snapshot follows.
+    /// A snapshot at an entry that the log holds changes nothing; at one that it does not hold, it replaces
+    /// the log (Raft §7). At an index before the log's start, nobody knows any more; then the log was kept,
+    /// or all of it has been replaced since, or a later snapshot follows.
     fn note_snapshot(&mut self, position: Position) {
         if position.index < self.start {
             return;

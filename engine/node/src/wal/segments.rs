@@ -1,9 +1,10 @@
 //! The log in files.
 //!
-//! A segment is named `<sequence>-<first index>.wal`, both as sixteen hexadecimal digits, so that names sort
-//! like segments. A new segment is written under a temporary name, with its header and the full hard state, synced and
-//! renamed: whatever has the name of a segment has a whole header, and every segment can be the first one. It is
-//! begun only when all before it is synced, so only the newest one can have a torn tail.
+//! A segment is named `<sequence>-<first index>.wal`, both as sixteen hexadecimal digits, so that names
+//! sort like segments. A new segment is written under a temporary name, with its header and the full hard
+//! state, synced and renamed: whatever has the name of a segment has a whole header, and every segment can
+//! be the first one. It is begun only when all before it is synced, so only the newest one can have a torn
+//! tail.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -166,8 +167,8 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Begins a new segment if the current one is long enough. Apart from [`flush`](Wal::flush), so that whoever
-    /// waits for a write does not wait for this too.
+    /// Begins a new segment if the current one is long enough. Apart from [`flush`](Wal::flush), so that
+    /// whoever waits for a write does not wait for this too.
     pub async fn rotate_if_full(&mut self) -> Result<(), Error> {
         assert!(self.buffer.is_empty(), "what is staged belongs to the current segment");
         if self.encoder.offset() >= self.segment_bytes { self.rotate().await } else { Ok(()) }
@@ -175,8 +176,8 @@ impl<D: Disk> Wal<D> {
 
     /// Notes that a snapshot is durable, then removes the segments whose entries are all below `keep_from`.
     ///
-    /// The entry *at* `keep_from` is kept, if the log has it: its term tells whether the log agrees with a snapshot of
-    /// that index.
+    /// The entry *at* `keep_from` is kept, if the log has it: its term tells whether the log agrees with a
+    /// snapshot of that index.
     pub async fn note_snapshot(&mut self, position: Position, keep_from: Index) -> Result<(), Error> {
         assert!(keep_from <= position.index, "entries above the snapshot are needed");
         self.note_index(position.index);
