@@ -50,10 +50,6 @@ pub(crate) const SNAPSHOT_PEERS_MAX: usize = 2;
 /// How often a chunk is sent before the peer is given up.
 pub(crate) const CHUNK_ATTEMPTS_MAX: u32 = 5;
 
-/// Boots and read rounds share one number; so many of its bits count rounds. At 10,000 rounds a
-/// second they last for three years.
-pub(crate) const READ_ID_BITS: u32 = 40;
-
 // A request that may wait can always be told from its neighbours.
 const _: () = assert!(PENDING_MAX as u64 <= SESSION_WINDOW);
 const _: () = assert!(SESSION_WINDOW.is_multiple_of(64));

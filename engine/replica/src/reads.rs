@@ -11,7 +11,6 @@ use quorate_raft::{Index, Instant, NodeId, ReadId, Term};
 use quorate_store::LeaseId;
 
 use crate::io::RequestId;
-use crate::limits::READ_ID_BITS;
 
 /// Somebody who waits for a read round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +63,10 @@ pub(crate) struct Round {
 }
 
 /// The rounds of one replica.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reads {
-    next: ReadId,
+    /// The id of the latest round.
+    latest: ReadId,
     /// Will be part of the next round.
     waiting: Vec<Reader>,
     /// Handed to Raft.
@@ -78,18 +78,6 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    /// No rounds yet. Ids are unique across boots, because the leader's answer to a question that was
-    /// asked before a restart may arrive after it.
-    pub(crate) fn new(boot: u64) -> Reads {
-        Reads {
-            next: ReadId((boot << READ_ID_BITS) + 1),
-            waiting: Vec::new(),
-            asked: BTreeMap::new(),
-            confirmed: BTreeMap::new(),
-            pause_until: None,
-        }
-    }
-
     /// Lets somebody take part in the next round.
     pub(crate) fn push(&mut self, reader: Reader) {
         self.waiting.push(reader);
@@ -101,8 +89,8 @@ impl Reads {
             return None;
         }
         self.pause_until = None;
-        let id = self.next;
-        self.next = id.next();
+        let id = self.latest.next();
+        self.latest = id;
         let readers = core::mem::take(&mut self.waiting);
         self.asked.insert(id, Round { term, epoch, readers });
         Some(id)

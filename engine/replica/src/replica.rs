@@ -96,7 +96,7 @@ impl Replica {
             unsent: Vec::new(),
             routed: None,
             resend_at: None,
-            reads: Reads::new(boot),
+            reads: Reads::default(),
             leases: None,
             lease_asks: Vec::new(),
             own_commands: 0,
@@ -192,8 +192,9 @@ impl Replica {
 /// The entries that continue a snapshot, of those found on the disk.
 ///
 /// A leader sends a snapshot to a member whose log lacks the snapshot's last entry. What the disk holds
-/// after it is then the end of a log that came to nothing: either it leaves a gap, or it is older than
-/// the snapshot's last entry, or (harmlessly, since it is part of no committed history) neither.
+/// after it is then the end of a log that came to nothing: it leaves a gap, or it is older than the
+/// snapshot's last entry. If it is neither, it stays for the next leader to replace: no committed history
+/// contains it, so no leader takes it for its own, and a majority is ahead of it.
 fn entries_after(position: Position, mut entries: Vec<Entry<SharedProposal>>) -> Vec<Entry<SharedProposal>> {
     let continues = |first: &Entry<_>| first.index == position.index.next() && first.term >= position.term;
     if !entries.first().is_some_and(continues) {

@@ -242,7 +242,9 @@ impl Replica {
     fn collect_silent(&mut self) {
         let (now, patience) = (self.now, self.patience());
         self.resend_at = None;
-        let mut next = self.alarm.as_ref().and_then(|alarm| alarm.sent).map(|sent| sent.due(patience));
+        // (The alarm is sent again by `send_alarm`, which also says when next.)
+        let alarm = self.alarm.as_ref().and_then(|alarm| alarm.sent).map(|sent| sent.due(patience));
+        let mut next = alarm.filter(|due| *due > now);
         for waiting in self.pending.iter().filter(|waiting| !matches!(waiting.ask, Ask::Query(_))) {
             match waiting.sent.map(|sent| sent.due(patience)) {
                 Some(due) if due <= now => self.unsent.push(waiting.id),
@@ -251,7 +253,7 @@ impl Replica {
                 None => {}
             }
         }
-        if let Some(next) = next.filter(|next| *next > now) {
+        if let Some(next) = next {
             self.resend_by(next);
         }
     }

@@ -1,5 +1,5 @@
 //! Random schedules of a small cluster: messages are lost, repeated and reordered, members crash with
-//! unsaved writes and start again, clients ask all members for things. Whatever happens,
+//! unsaved writes and start again, processes freeze, clients ask all members for things. Whatever happens,
 //!
 //! - all members have the same state at the same index, and the same change at the same revision;
 //! - no command takes effect twice, and none that was refused takes effect at all;
@@ -41,6 +41,10 @@ enum Step {
     Crash(u64),
     /// It starts again.
     Start(u64),
+    /// A process is frozen.
+    Pause(u64),
+    /// It goes on.
+    Resume(u64),
     /// A link is cut, one way.
     Cut(u64, u64),
     /// All links are mended.
@@ -81,6 +85,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<u64>().prop_map(Step::Save),
         2 => any::<u64>().prop_map(Step::Crash),
         3 => any::<u64>().prop_map(Step::Start),
+        1 => any::<u64>().prop_map(Step::Pause),
+        2 => any::<u64>().prop_map(Step::Resume),
         2 => (any::<u64>(), any::<u64>()).prop_map(|(from, to)| Step::Cut(from, to)),
         2 => Just(Step::Heal),
         3 => Just(Step::Settle),
@@ -162,19 +168,32 @@ impl Judge {
         let place = |number: usize| number % self.cluster.network.len().max(1);
         match step {
             Step::Ask(number, asked) => self.ask(member(number), asked),
-            Step::Deliver(number) => self.cluster.deliver(place(number)),
-            Step::Duplicate(number) => {
+            Step::Deliver(number) | Step::Duplicate(number) => {
                 let place = place(number);
-                if let Some(packet) = self.cluster.network.get(place).cloned() {
+                let Some(packet) = self.cluster.network.get(place).cloned() else { return };
+                if self.cluster.members[&packet.to].paused {
+                    return;
+                }
+                self.cluster.deliver(place);
+                if matches!(step, Step::Duplicate(_)) {
                     self.cluster.network.push_back(packet);
-                    self.cluster.deliver(place);
                 }
             }
             Step::Lose(number) => drop(self.cluster.network.remove(place(number))),
-            Step::Persist(number) => drop(self.cluster.persist(member(number))),
-            Step::Save(number) => drop(self.cluster.save(member(number))),
+            Step::Persist(number) if self.is_running(member(number)) => {
+                self.cluster.persist(member(number));
+            }
+            Step::Save(number) if self.is_running(member(number)) => {
+                self.cluster.save(member(number));
+            }
+            Step::Persist(_) | Step::Save(_) => {}
             Step::Crash(number) => self.crash(member(number)),
             Step::Start(number) => self.start(member(number)),
+            Step::Pause(number) => self.cluster.member(member(number)).paused = true,
+            Step::Resume(number) if self.cluster.members[&member(number)].paused => {
+                self.cluster.resume(member(number));
+            }
+            Step::Resume(_) => {}
             Step::Cut(from, to) => drop(self.cluster.cut.insert((member(from), member(to)))),
             Step::Heal => self.cluster.cut.clear(),
             Step::Settle => {
@@ -185,6 +204,10 @@ impl Judge {
             Step::Elapse(millis) => self.elapse(Duration::from_millis(millis)),
         }
         self.poll_all();
+    }
+
+    fn is_running(&self, id: NodeId) -> bool {
+        self.cluster.is_up(id) && !self.cluster.members[&id].paused
     }
 
     fn crash(&mut self, id: NodeId) {
@@ -203,7 +226,8 @@ impl Judge {
     fn tick(&mut self, time: Duration) {
         self.cluster.members.values_mut().for_each(|member| member.now += time);
         for id in self.cluster.ids() {
-            if self.cluster.members[&id].time_to_deadline() == Some(Duration::ZERO) {
+            let member = &self.cluster.members[&id];
+            if !member.paused && member.time_to_deadline() == Some(Duration::ZERO) {
                 self.cluster.handle(id, Input::Wake);
             }
         }
@@ -220,7 +244,7 @@ impl Judge {
     }
 
     fn ask(&mut self, id: NodeId, asked: Asked) {
-        if !self.cluster.is_up(id) {
+        if !self.is_running(id) {
             return;
         }
         let member = &self.cluster.members[&id];
@@ -249,7 +273,10 @@ impl Judge {
     }
 
     fn poll_all(&mut self) {
-        for id in self.cluster.ids().into_iter().filter(|id| self.cluster.is_up(*id)).collect::<Vec<_>>() {
+        for id in self.cluster.ids() {
+            if !self.is_running(id) {
+                continue;
+            }
             let events = self.cluster.poll(id);
             self.judge_all(events.into_iter().map(|event| (id, event)).collect());
             let replica = self.cluster.replica(id);
@@ -344,7 +371,10 @@ impl Judge {
     /// Nothing fails any more: everything must come to its end.
     fn finish(&mut self) {
         self.cluster.cut.clear();
-        self.cluster.ids().into_iter().for_each(|id| self.start(id));
+        for id in self.cluster.ids() {
+            self.start(id);
+            self.cluster.resume(id);
+        }
         self.elapse(Duration::from_secs(20));
         self.poll_all();
         assert!(self.open.is_empty(), "unanswered: {:?}", self.open);

@@ -384,11 +384,8 @@ impl Runner {
                 return Ok(());
             }
             Command::Resume { member } => {
-                cluster.member(member.0).paused = false;
-                while let Some(place) = cluster.network.iter().position(|packet| packet.to == member.0) {
-                    cluster.deliver(place);
-                }
-                return self.handle(member.0, Input::Wake);
+                cluster.resume(member.0);
+                return self.poll(member.0);
             }
             Command::SaveSlowly { member } => {
                 cluster.member(member.0).saves_slowly = true;

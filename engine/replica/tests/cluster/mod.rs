@@ -157,6 +157,17 @@ impl Cluster {
         member.disk.unfinished.clear();
     }
 
+    /// Lets a frozen process go on: it takes all that has piled up before it looks at the clock.
+    pub fn resume(&mut self, id: NodeId) {
+        self.member(id).paused = false;
+        while let Some(place) = self.network.iter().position(|packet| packet.to == id) {
+            self.deliver(place);
+        }
+        if self.is_up(id) {
+            self.handle(id, Input::Wake);
+        }
+    }
+
     /// Asks a member something, without polling it.
     pub fn request(&mut self, id: NodeId, request: Request) -> RequestId {
         let member = self.member(id);
