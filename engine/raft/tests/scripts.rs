@@ -168,7 +168,7 @@ enum Command {
         #[arg(optional, many)]
         ids: Vec<Id>,
     },
-    /// Shows members' deadlines. (An election's depends on chance: only its reason is shown.)
+    /// Shows members' deadlines: an election's, which depends on chance, only roughly.
     Deadline {
         #[arg(optional, many)]
         ids: Vec<Id>,
@@ -485,7 +485,17 @@ impl Runner {
                 }
                 Command::Deadline { .. } => match raft.and_then(Raft::deadline) {
                     None => format!("n{id} sleeps"),
-                    Some((_, "election")) => format!("n{id} wakes for an election"),
+                    Some((at, "election")) => {
+                        let time = at.since(member.now).as_millis();
+                        let time = if time == 0 {
+                            "now"
+                        } else if time < 1000 {
+                            "in < 1s"
+                        } else {
+                            "in ≥ 1s"
+                        };
+                        format!("n{id} wakes for an election {time}")
+                    }
                     Some((at, reason)) => {
                         format!("n{id} wakes for {reason} in {:?}", at.since(member.now))
                     }
