@@ -17,6 +17,7 @@
 mod config;
 mod convert;
 mod error;
+mod random;
 mod service;
 
 pub use config::{Config, Limits, Member};

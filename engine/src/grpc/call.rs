@@ -24,7 +24,7 @@ pub(super) type Reply = Result<Response<ReplyBody>, Status>;
 pub(super) struct Call<C> {
     state: Arc<State<C>>,
     metadata: Result<Metadata, Error>,
-    requests: Messages,
+    requests: Messages<Incoming>,
 }
 
 impl<C: Clock> Call<C> {
@@ -92,7 +92,7 @@ impl<C: Clock> Call<C> {
 
 async fn unary<C: Clock, Q: Message + Default, A: Message>(
     state: &State<C>,
-    requests: Messages,
+    requests: Messages<Incoming>,
     metadata: Result<Metadata, Error>,
     answer: impl AsyncFnOnce(&Api<C>, Q, Metadata) -> Result<A, Error>,
 ) -> Result<Bytes, Status> {
@@ -105,7 +105,7 @@ async fn unary<C: Clock, Q: Message + Default, A: Message>(
 /// Both directions of a streaming call.
 pub(super) struct Stream<C> {
     pub(super) state: Arc<State<C>>,
-    requests: Messages,
+    requests: Messages<Incoming>,
     responses: mpsc::Sender<Bytes>,
 }
 

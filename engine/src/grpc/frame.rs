@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use prost::Message;
 use quorate_api::Code;
 
@@ -21,8 +21,8 @@ pub(super) fn encode(message: &impl Message) -> Bytes {
 }
 
 /// The messages of a request.
-pub(super) struct Messages {
-    body: Incoming,
+pub(super) struct Messages<B> {
+    body: B,
     /// What has arrived and not been taken, as long as it is one piece: then it is not copied.
     chunk: Bytes,
     /// What has arrived and not been taken otherwise; `chunk` is empty then.
@@ -31,8 +31,8 @@ pub(super) struct Messages {
     bytes_max: usize,
 }
 
-impl Messages {
-    pub(super) fn new(body: Incoming, bytes_max: usize) -> Messages {
+impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
+    pub(super) fn new(body: B, bytes_max: usize) -> Messages<B> {
         Messages { body, chunk: Bytes::new(), joined: BytesMut::new(), bytes_max }
     }
 
@@ -134,4 +134,89 @@ fn length(bytes: &[u8]) -> Option<usize> {
 fn decode<T: Message + Default>(bytes: Bytes) -> Result<T, Status> {
     T::decode(bytes)
         .map_err(|error| Status::new(Code::Internal, format!("grpc: error unmarshalling request: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::Future;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use hyper::body::Frame;
+    use quorate_proto::etcdserverpb::PutRequest;
+
+    use super::*;
+
+    /// A body that arrives in these pieces.
+    struct Pieces(Vec<Bytes>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.0.is_empty() {
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Ok(Frame::data(self.0.remove(0)))))
+        }
+    }
+
+    /// All that a body of these bytes holds, in pieces of `len`, when messages may be `bytes_max` long.
+    fn read(bytes: &[u8], len: usize, bytes_max: usize) -> Result<Vec<PutRequest>, Status> {
+        let pieces = Pieces(bytes.chunks(len).map(Bytes::copy_from_slice).collect());
+        let mut messages = Messages::new(pieces, bytes_max);
+        let all = async {
+            let mut all = vec![];
+            while let Some((message, _)) = messages.next().await? {
+                all.push(message);
+            }
+            Ok(all)
+        };
+        match pin!(all).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("all pieces are there"),
+        }
+    }
+
+    fn put(value: &str) -> PutRequest {
+        PutRequest {
+            key: Bytes::from("k"),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn messages_arrive_whole_however_they_are_cut() {
+        let sent = [put("first"), PutRequest::default(), put(&"long".repeat(20)), put("")];
+        let bytes: Vec<u8> = sent.iter().flat_map(|message| encode(message).to_vec()).collect();
+        for len in 1..=bytes.len() {
+            assert_eq!(read(&bytes, len, 100).as_deref(), Ok(&sent[..]), "in pieces of {len}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let whole = encode(&put("value"));
+        let flagged = |flag: u8| [&[flag], &whole[1..]].concat();
+        let table = [
+            (&whole[..whole.len() - 1], Code::Internal, "unexpected EOF"),
+            (&whole[..3], Code::Internal, "unexpected EOF"),
+            (&flagged(1), Code::Unimplemented, "grpc: Decompressor is not installed"),
+            (&flagged(2), Code::Internal, "grpc: received unexpected payload format"),
+            (&[0, 0, 0, 0, 1, 0xff], Code::Internal, "grpc: error unmarshalling request"),
+            // Refused by its header, before any of it is kept.
+            (&[0, 0xff, 0xff, 0xff, 0xff], Code::ResourceExhausted, "grpc: received message larger than max"),
+        ];
+        for (bytes, code, text) in table {
+            let status = read(bytes, 4, 100).expect_err("refused");
+            assert_eq!(status.code, code, "{bytes:?}");
+            assert!(format!("{status:?}").contains(text), "{status:?}");
+        }
+    }
 }

@@ -56,14 +56,14 @@ impl Metrics {
         let id = format!("{member_id:x}");
         text.gauge_with(
             "etcd_server_id",
-            "Server or member ID in hexadecimal format.",
+            "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.",
             ("server_id", &id),
             1,
         );
-        let help = "Which version is running.";
+        let help = "Which version is running. 1 for 'server_version' label with current version.";
         text.gauge_with("etcd_server_version", help, ("server_version", ETCD_VERSION), 1);
-        let help = "Which version the cluster is running.";
-        text.gauge_with("etcd_cluster_version", help, ("cluster_version", CLUSTER_VERSION), 1);
+        let help = "Which version is running. 1 for 'cluster_version' label with current cluster version";
+        text.gauge_with("etcd_cluster_version", help, ("cluster_version", minor_version(CLUSTER_VERSION)), 1);
         replica(&mut text, status);
         text.counter(
             "etcd_network_client_grpc_received_bytes_total",
@@ -84,6 +84,11 @@ impl Metrics {
         process::render(&mut text);
         text.0
     }
+}
+
+/// A version without the patch level.
+fn minor_version(version: &str) -> &str {
+    version.rsplit_once('.').map_or(version, |(minor, _)| minor)
 }
 
 /// What is known from the replica.

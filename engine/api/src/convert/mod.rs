@@ -13,7 +13,7 @@ mod txn;
 mod watch;
 
 pub(crate) use kv::{compact, delete_range, put, range};
-pub(crate) use lease::{LeaseIds, grant_ttl};
+pub(crate) use lease::grant_ttl;
 pub(crate) use response::{event, key_bytes, previous, range_response, txn_responses};
 pub(crate) use txn::txn;
 pub(crate) use watch::{Rejection, watch};

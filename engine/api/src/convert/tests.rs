@@ -130,17 +130,6 @@ fn leases_have_a_shortest_and_a_longest_time() {
 }
 
 #[test]
-fn chosen_lease_ids_are_positive_and_follow_from_the_seed() {
-    let ids = |seed| {
-        let ids = LeaseIds::new(seed);
-        std::iter::repeat_with(move || ids.next()).take(100).collect::<Vec<_>>()
-    };
-    assert!(ids(1).iter().all(|id| id.0 > 0));
-    assert_eq!(ids(1), ids(1));
-    assert_ne!(ids(1), ids(2));
-}
-
-#[test]
 fn watches_are_parsed() {
     let request = |key: &'static str, range_end: &'static str| pb::WatchCreateRequest {
         key: Bytes::from(key),

@@ -19,7 +19,7 @@ impl<C: Clock> Api<C> {
         let ttl = convert::grant_ttl(request.ttl, self.config.lease_ttl_min())?;
         self.admit(metadata)?;
         loop {
-            let id = if request.id == 0 { self.lease_ids.next() } else { LeaseId(request.id) };
+            let id = if request.id == 0 { self.random.lease_id() } else { LeaseId(request.id) };
             match self.ask_store(Request::Command(Command::LeaseGrant { id, ttl })).await {
                 Ok((header, Response::LeaseGranted { id, ttl })) => {
                     let error = String::new();

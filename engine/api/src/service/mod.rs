@@ -13,8 +13,8 @@ use quorate_replica::{Body, Request, Response, Status};
 use quorate_store::Revision;
 
 use crate::config::Config;
-use crate::convert::LeaseIds;
 use crate::error::Error;
+use crate::random::Random;
 
 pub use health::HealthQuery;
 pub use watch::WatchSession;
@@ -25,7 +25,7 @@ pub struct Api<C> {
     node: NodeHandle,
     clock: C,
     config: Config,
-    lease_ids: LeaseIds,
+    random: Random,
 }
 
 /// What a client says with a call, beside the message.
@@ -48,8 +48,8 @@ impl Metadata {
 impl<C: Clock> Api<C> {
     /// The services of the member that `node` leads to.
     pub fn new(node: NodeHandle, clock: C, config: Config) -> Api<C> {
-        let lease_ids = LeaseIds::new(config.seed);
-        Api { node, clock, config, lease_ids }
+        let random = Random::new(config.seed);
+        Api { node, clock, config, random }
     }
 
     /// The configuration given to `new`.

@@ -395,7 +395,7 @@ impl<C: Clock> WatchSession<C> {
     fn next_notification(&self) -> Instant {
         let interval = self.api.config.watch_progress_interval;
         let jitter_max = u64::try_from(interval.as_nanos() / 10).unwrap_or(u64::MAX).max(1);
-        self.api.clock.now() + interval + Duration::from_nanos(self.api.lease_ids.next_u64() % jitter_max)
+        self.api.clock.now() + interval + Duration::from_nanos(self.api.random.number() % jitter_max)
     }
 }
 
