@@ -13,7 +13,7 @@ use crate::error::Error;
 
 /// What etcd's log entry holds beside a write: tags, lengths, the request's id. It counts against
 /// `--max-request-bytes`.
-const ENTRY_OVERHEAD_BYTES: usize = 24;
+const ENTRY_OVERHEAD_BYTES: usize = 18;
 
 impl<C: Clock> Api<C> {
     /// Reads the keys of a range.
