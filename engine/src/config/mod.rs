@@ -135,7 +135,7 @@ impl Config {
         } else {
             PathBuf::from(format!("{name}.etcd"))
         };
-        let _ = read.parse("logger", |text| if text == "zap" { Ok(()) } else { Err("invalid value") })?;
+        read.parse("logger", |text| if text == "zap" { Ok(()) } else { Err("invalid value") })?;
         let config = Config {
             data_dir,
             listen_peer_urls: read.urls("listen-peer-urls")?,
