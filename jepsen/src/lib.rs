@@ -28,6 +28,7 @@
 
 pub mod etcd;
 pub mod format;
+mod hash;
 pub mod history;
 mod model;
 pub mod models;

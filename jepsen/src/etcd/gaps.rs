@@ -351,7 +351,10 @@ impl<'h> Gaps<'h> {
     /// A key of which some watch showed another version before `revision` than the one in the store.
     pub fn previous_differs(&self, revision: i64, store: &Store) -> Option<&'h KeyValue> {
         let shown = self.previous.get(&revision)?;
-        shown.iter().copied().find(|kv| store.version_at(kv.key.as_slice(), revision - 1) != Some(*kv))
+        shown
+            .iter()
+            .copied()
+            .find(|kv| store.version_at(kv.key.as_slice(), revision.saturating_sub(1)) != Some(*kv))
     }
 
     /// The violation if a revision has no explanation.
@@ -383,7 +386,7 @@ impl<'h> Gaps<'h> {
             if maker.revision > next {
                 break;
             }
-            next = maker.revision + 1;
+            next = maker.revision.saturating_add(1);
         }
         let mut violation = self.unexplained(next);
         let explanations = self.candidates.len();

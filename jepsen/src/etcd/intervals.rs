@@ -349,7 +349,7 @@ pub(super) fn check_compactions(
             }
             // A member that lags and may answer from its own state has not heard of the compaction yet.
             (Request::Range(range), Ok(_)) if range.revision > 0 && !range.serializable => {
-                said.push((index, Compaction::Forbids(range.revision + 1)));
+                said.push((index, Compaction::Forbids(range.revision.saturating_add(1))));
             }
             (Request::Range(range), Err(Error::Compacted)) => {
                 said.push((index, Compaction::Needs(range.revision.saturating_add(1))));

@@ -58,19 +58,22 @@ impl Default for Options {
 /// Needs responses with revisions: if one lacks it, the verdict is unknown.
 #[must_use]
 pub fn check(history: &EtcdHistory, options: &Options) -> Verdict {
-    check_with_log(history, options).0
+    match judge(history, options, !history.watches.is_empty()) {
+        Ok(_) => Verdict::Valid,
+        Err(verdict) => verdict,
+    }
 }
 
 /// As [`check`], and gives the order of changes that explains the history if it is valid.
 #[must_use]
 pub fn check_with_log(history: &EtcdHistory, options: &Options) -> (Verdict, Log) {
-    match judge(history, options) {
+    match judge(history, options, true) {
         Ok(log) => (Verdict::Valid, log),
         Err(verdict) => (verdict, Log::default()),
     }
 }
 
-fn judge(history: &EtcdHistory, options: &Options) -> Result<Log, Verdict> {
+fn judge(history: &EtcdHistory, options: &Options, with_log: bool) -> Result<Log, Verdict> {
     let operations = &history.operations.operations;
     let placed = place(operations, options.initial.revision())?;
     let revisions = Revisions::new(operations, &history.watches);
@@ -96,7 +99,7 @@ fn judge(history: &EtcdHistory, options: &Options) -> Result<Log, Verdict> {
     };
     replay.run()?;
     intervals::check_missing_keys(operations, &revisions, &replay.store)?;
-    let log = replay.log(options);
+    let log = if with_log { replay.log(options) } else { Log::default() };
     for (index, stream) in history.watches.iter().enumerate() {
         watch::check_content(index, stream, &log)?;
     }

@@ -145,6 +145,9 @@ impl Store {
 
     /// Whether a condition holds: for every key of its range, or for the missing key if there is none.
     fn holds(&self, compare: &Compare) -> bool {
+        if compare.keys.is_single() {
+            return relates(self.current(compare.keys.key.as_slice()), compare);
+        }
         let mut any = false;
         for kv in self.live(&compare.keys, self.revision) {
             any = true;
@@ -346,7 +349,12 @@ fn branch(txn: &Txn, succeeded: bool) -> &[Request] {
 }
 
 fn version_at(versions: &[Version], revision: i64) -> Option<&KeyValue> {
-    versions.iter().rev().find(|version| version.revision <= revision)?.kv.as_ref()
+    let last = versions.last()?;
+    if last.revision <= revision {
+        return last.kv.as_ref();
+    }
+    let after = versions.partition_point(|version| version.revision <= revision);
+    versions[..after].last()?.kv.as_ref()
 }
 
 /// Whether a key's property relates to the target as the compare demands. A missing key has version,

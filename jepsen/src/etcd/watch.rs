@@ -80,7 +80,7 @@ pub struct Event {
 impl Event {
     /// What became of a key at a revision.
     pub(super) fn at(store: &Store, key: &Bytes, revision: i64) -> Event {
-        let previous = store.version_at(key.as_slice(), revision - 1).cloned();
+        let previous = store.version_at(key.as_slice(), revision.saturating_sub(1)).cloned();
         match store.version_at(key.as_slice(), revision) {
             Some(kv) => Event { deleted: false, kv: kv.clone(), previous },
             None => {
@@ -196,7 +196,7 @@ impl Judge<'_> {
 /// The rules that need nothing but the stream.
 pub(super) fn check_shape(index: usize, stream: &WatchStream) -> Result<(), Violation> {
     let judge = Judge { index, stream };
-    let event = stream.request.start_revision - 1;
+    let event = stream.request.start_revision.saturating_sub(1);
     let mut reached = Reached { event, progress: 0, any: false, open: false, over: false };
     if let (0, Some(created)) = (stream.request.start_revision, first_created(stream)) {
         reached.event = created.revision;
@@ -316,7 +316,7 @@ impl<'s> Window<'s> {
     pub fn of(stream: &'s WatchStream) -> Option<Window<'s>> {
         let received: Vec<&Event> = stream.responses.iter().flat_map(|response| &response.events).collect();
         let first = match (stream.request.start_revision, first_created(stream)) {
-            (0, Some(created)) => created.revision + 1,
+            (0, Some(created)) => created.revision.saturating_add(1),
             (0, None) => received.first()?.revision(),
             (start, _) => start,
         };

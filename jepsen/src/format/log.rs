@@ -11,7 +11,7 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
     let mut events = Vec::new();
     for (index, line) in text.lines().enumerate() {
         if let Some((_, rest)) = line.split_once("jepsen.util - ") {
-            events.extend(event(rest, index + 1)?);
+            events.extend(event(rest, index + 1, line)?);
         }
     }
     if events.is_empty() {
@@ -21,7 +21,7 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
 }
 
 /// Reads what follows the logger's name; `None` if it is not about a client's operation.
-fn event(text: &str, line: usize) -> Result<Option<Event>, FormatError> {
+fn event(text: &str, line: usize, whole: &str) -> Result<Option<Event>, FormatError> {
     let mut rest = text;
     let mut word = || {
         let trimmed = rest.trim_start();
@@ -45,7 +45,7 @@ fn event(text: &str, line: usize) -> Result<Option<Event>, FormatError> {
     // What an unknown or failed operation ends with is for people.
     let value = match kind {
         EventKind::Invoke | EventKind::Ok => {
-            let offset = text.len() - rest.len();
+            let offset = whole[..whole.len() - rest.len()].chars().count();
             edn::read(rest).map_err(|error| FormatError { line, column: error.column + offset, ..error })?
         }
         EventKind::Fail | EventKind::Info => Value::Nil,

@@ -1,8 +1,8 @@
 //! A register: read, write, compare-and-set. One per key, if operations carry keys.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 
+use crate::hash::FastMap;
 use crate::history::Operation;
 use crate::model::{Model, Refutation};
 use crate::value::Value;
@@ -162,7 +162,8 @@ impl Register {
         &self,
         operations: &[&Operation<RegisterInput, RegisterOutput>],
     ) -> Option<Result<(), Refutation>> {
-        let mut numbers: HashMap<&Value, (u32, bool)> = HashMap::from([(&self.initial, (0, true))]);
+        let mut numbers: FastMap<&Value, (u32, bool)> = FastMap::default();
+        numbers.insert(&self.initial, (0, true));
         let mut plain = Vec::with_capacity(operations.len());
         let mut kept = Vec::with_capacity(operations.len());
         for (index, operation) in operations.iter().enumerate() {

@@ -18,9 +18,10 @@
 //!
 //! Sources: Wing & Gong 1993; Lowe, "Testing for linearizability", 2017; Horn & Kroening 2015 for the partitions.
 
-use super::states::{Class, FORBIDDEN, FastMap, StateId, States};
+use super::states::{Class, FORBIDDEN, StateId, States};
 use super::window::{Member, Window};
 use super::{Exhausted, Limits};
+use crate::hash::FastMap;
 use crate::model::Model;
 
 /// Which reductions a search uses.

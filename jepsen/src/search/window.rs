@@ -11,7 +11,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::Hash;
 
-use super::states::{Class, FastMap};
+use super::states::Class;
+use crate::hash::FastMap;
 use crate::history::Operation;
 use crate::model::Model;
 
