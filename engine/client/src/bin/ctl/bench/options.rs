@@ -126,9 +126,9 @@ pub struct LoadOptions {
     #[arg(long, default_value_t = 256, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
     pub value_size: u32,
 
-    /// Different keys.
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub keys: u64,
+    /// Different keys [default: 10000; watch: one per watcher]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: Option<u64>,
 
     /// Take the keys in order instead of at random.
     #[arg(long)]
@@ -210,12 +210,14 @@ impl Plan {
         if endpoints.is_empty() {
             return Err(Failure::arguments("no endpoint given; name one with --endpoints"));
         }
-        let digits_needed = (options.keys - 1).to_string().len();
+        let keys_default = if workload == Workload::Watch { u64::from(options.watchers) } else { 10_000 };
+        let keys = options.keys.unwrap_or(keys_default);
+        let digits_needed = (keys - 1).to_string().len();
         let key_size = options.key_size as usize;
         if key_size < options.prefix.len() + digits_needed {
             return Err(Failure::arguments(format!(
-                "--key-size {key_size} has no room for the prefix {:?} and {digits_needed} digits of --keys {}",
-                options.prefix, options.keys
+                "--key-size {key_size} has no room for the prefix {:?} and {digits_needed} digits of --keys {keys}",
+                options.prefix
             )));
         }
         if workload == Workload::Watch && options.value_size < 8 {
@@ -223,10 +225,10 @@ impl Plan {
                 "watch needs --value-size 8 or more: values carry the time of their put",
             ));
         }
-        if workload == Workload::Range && options.range_keys > options.keys {
+        if workload == Workload::Range && options.range_keys > keys {
             return Err(Failure::arguments(format!(
-                "--range-keys {} is more than --keys {}",
-                options.range_keys, options.keys
+                "--range-keys {} is more than --keys {keys}",
+                options.range_keys
             )));
         }
         if options.total.is_some() && !options.warm_up.is_zero() {
@@ -256,7 +258,7 @@ impl Plan {
             prefix: options.prefix.clone(),
             key_size,
             value_size: options.value_size as usize,
-            keys: options.keys,
+            keys,
             sequential: options.sequential,
             serializable: options.consistency == Consistency::Serializable,
             range_keys: options.range_keys,
