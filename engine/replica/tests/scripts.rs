@@ -396,9 +396,7 @@ impl Runner {
                 return Ok(());
             }
             Command::Isolate { member } => {
-                for other in cluster.ids().into_iter().filter(|other| *other != member.0) {
-                    cluster.cut.extend([(member.0, other), (other, member.0)]);
-                }
+                cluster.isolate(member.0);
                 return Ok(());
             }
             Command::Cut { from, to } => {

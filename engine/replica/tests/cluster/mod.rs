@@ -168,6 +168,12 @@ impl Cluster {
         }
     }
 
+    /// Cuts the links between a member and all others.
+    pub fn isolate(&mut self, id: NodeId) {
+        let others = self.members.keys().filter(|other| **other != id);
+        self.cut.extend(others.flat_map(|other| [(id, *other), (*other, id)]));
+    }
+
     /// Asks a member something, without polling it.
     pub fn request(&mut self, id: NodeId, request: Request) -> RequestId {
         let member = self.member(id);
