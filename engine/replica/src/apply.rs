@@ -40,7 +40,7 @@ impl Replica {
             return;
         }
         let applied = self.store.apply(command);
-        self.update_leases(command, &applied);
+        self.update_leases(proposal, &applied);
         if origin != self.config.raft.id {
             return;
         }
@@ -67,13 +67,19 @@ impl Replica {
         }
     }
 
-    fn update_leases(&mut self, command: &Command, applied: &Applied) {
-        let (Some(leases), Ok(_)) = (&mut self.leases, &applied.result) else { return };
-        match *command {
-            Command::LeaseGrant { id, ttl } => leases.grant(id, ttl, self.now),
-            Command::LeaseRevoke { id } => {
-                let parked = leases.remove(id);
+    fn update_leases(&mut self, proposal: &Proposal, applied: &Applied) {
+        let proposed_here = proposal.origin == self.config.raft.id && proposal.id.is_own();
+        let retry = self.now + self.patience();
+        let Some(leases) = &mut self.leases else { return };
+        match (&proposal.command, &applied.result) {
+            (Command::LeaseGrant { id, ttl }, Ok(_)) => leases.grant(*id, *ttl, self.now),
+            (Command::LeaseRevoke { id }, Ok(_)) => {
+                let parked = leases.remove(*id);
                 parked.into_iter().for_each(|ask| self.answer_lease(ask));
+            }
+            // An alarm forbids what this leader proposed. The lease's time is still up when it is cleared.
+            (Command::LeaseRevoke { id }, Err(_)) if proposed_here => {
+                self.lease_asks.extend(leases.put_off(*id, retry))
             }
             _ => {}
         }

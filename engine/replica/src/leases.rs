@@ -115,6 +115,20 @@ impl Leases {
         self.parked.remove(&id).unwrap_or_default()
     }
 
+    /// A revocation was refused: the lease lives on, and its time is up again at `until`. Gives back the
+    /// questions that waited.
+    pub(crate) fn put_off(&mut self, id: LeaseId, until: Instant) -> Vec<LeaseAsk> {
+        if let Some(lease) = self.table.get_mut(&id)
+            && lease.phase == Phase::Revoked
+        {
+            lease.phase = Phase::Alive;
+            lease.deadline = until;
+            self.leaving -= 1;
+            self.queue.insert((until, id));
+        }
+        self.parked.remove(&id).unwrap_or_default()
+    }
+
     /// Lets a lease live for its full time from now, unless it is too late.
     pub(crate) fn renew(&mut self, id: LeaseId, now: Instant) -> Renewal {
         let Some(lease) = self.table.get_mut(&id) else { return Renewal::Unknown };
@@ -214,6 +228,17 @@ mod tests {
         leases.remove(LEASE);
         assert_eq!(leases.renew(LEASE, at(12)), Renewal::Unknown);
         assert_eq!(leases.leaving, 0);
+    }
+
+    #[test]
+    fn a_refused_revocation_is_tried_again() {
+        let mut leases = leases();
+        assert_eq!(leases.pop_expired(at(10)), Some(LEASE));
+        assert!(leases.confirm_expired(LEASE));
+        leases.put_off(LEASE, at(11));
+        assert_eq!(leases.leaving, 0);
+        assert_eq!(leases.pop_expired(at(10)), None);
+        assert_eq!(leases.pop_expired(at(11)), Some(LEASE));
     }
 
     #[test]

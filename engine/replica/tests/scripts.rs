@@ -70,8 +70,10 @@ enum Command {
         #[arg(key, optional)]
         keys: bool,
     },
-    /// Clears the alarm of a member.
+    /// Clears the alarm of a member that has no space.
     Disarm { member: Member, of: Member },
+    /// Raises or clears the alarm that members disagree.
+    Corrupt { member: Member, active: bool },
     /// Asks a member how it is.
     AskStatus { member: Member },
     /// Takes a request back; the client has gone.
@@ -287,6 +289,10 @@ fn requests(command: &Command) -> Option<(NodeId, Vec<Request>)> {
         }
         Command::Disarm { member, of } => {
             let alarm = Store::Alarm { member: of.0.0, kind: AlarmKind::NoSpace, active: false };
+            (member.0, vec![Request::Command(alarm)])
+        }
+        Command::Corrupt { member, active } => {
+            let alarm = Store::Alarm { member: member.0.0, kind: AlarmKind::Corrupt, active: *active };
             (member.0, vec![Request::Command(alarm)])
         }
         Command::AskStatus { member } => (member.0, vec![Request::Status]),
