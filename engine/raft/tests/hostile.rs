@@ -68,10 +68,12 @@ fn body() -> impl Strategy<Value = Body<Nothing>> {
             .prop_map(|(campaign, granted)| Body::PreVoteReply { campaign, granted }),
         1 => position().prop_map(|last| Body::Vote { last }),
         3 => Just(Body::VoteReply { granted: true }),
-        2 => (number(), number()).prop_map(|(matched, round)| Body::AppendAck { matched: Index(matched), round }),
+        2 => (number(), number())
+            .prop_map(|(matched, round)| Body::AppendAck { matched: Index(matched), round }),
         2 => (number(), position(), number())
-            .prop_map(|(rejected, hint, round)| Body::AppendReject { rejected: Index(rejected), hint, round }),
-        2 => (number(), number()).prop_map(|(commit, round)| Body::Heartbeat { commit: Index(commit), round }),
+            .prop_map(|(at, hint, round)| Body::AppendReject { rejected: Index(at), hint, round }),
+        2 => (number(), number())
+            .prop_map(|(commit, round)| Body::Heartbeat { commit: Index(commit), round }),
         2 => (number(), number())
             .prop_map(|(matched, round)| Body::HeartbeatAck { matched: Index(matched), round }),
         1 => Just(Body::Outdated),
