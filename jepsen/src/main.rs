@@ -300,10 +300,17 @@ fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {
         let rule = violation.map_or(String::new(), |violation| format!(" [{}]", violation.rule));
         print_line(&format!("  {reason}{rule}"));
     }
-    for line in &report.evidence {
+    let skipped = report.evidence.len().saturating_sub(EVIDENCE_SHOWN);
+    if skipped > 0 {
+        print_line(&format!("    … {skipped} earlier ones (all of them with --json)"));
+    }
+    for line in &report.evidence[skipped..] {
         print_line(&format!("  {line}"));
     }
 }
+
+/// How many operations are printed as evidence.
+const EVIDENCE_SHOWN: usize = 24;
 
 fn convert(arguments: &ConvertArguments) -> Result<(), String> {
     let recording = load(&arguments.file, &arguments.input)?;

@@ -93,15 +93,16 @@ pub trait Model {
         true
     }
 
-    /// Calls `visit` with every value that the operation writes or observes. Promise: leaving out all operations
-    /// of a value, and of all values tied to it by an operation that has both, leaves the others as legal as they
-    /// were. Without this, counterexamples keep all writes.
+    /// Calls `visit` with every value that the operation writes or finds. Promise, if true is returned for all
+    /// operations: leaving out all operations of a value, and of all values tied to it by an operation that has both,
+    /// leaves the others as legal as they were. Without this, counterexamples keep all writes.
     fn values(
         &self,
         _input: &Self::Input,
         _output: Option<&Self::Output>,
         _visit: &mut dyn FnMut(&dyn Debug),
-    ) {
+    ) -> bool {
+        false
     }
 
     /// An engine of the model's own for a whole partition, if it has one that fits: the operations that refute it

@@ -111,23 +111,24 @@ impl Model for Register {
         }
     }
 
+    /// A compare-and-set that did not find its value depends on all others.
     fn values(
         &self,
         input: &RegisterInput,
         output: Option<&RegisterOutput>,
         visit: &mut dyn FnMut(&dyn Debug),
-    ) {
+    ) -> bool {
         match (input, output) {
+            (_, Some(RegisterOutput::Swapped(false))) => return false,
             (RegisterInput::Read(_), Some(RegisterOutput::Value(value)))
-            | (RegisterInput::Write(_, value), _) => {
-                visit(value);
-            }
+            | (RegisterInput::Write(_, value), _) => visit(value),
             (RegisterInput::CompareAndSet(_, from, to), _) => {
                 visit(from);
                 visit(to);
             }
             _ => {}
         }
+        true
     }
 
     fn decide(

@@ -103,7 +103,7 @@ impl<M: Model> Part<'_, M> {
         let allowed = used.configurations.saturating_add(round).min(limits.configurations);
         let in_round = Limits { configurations: allowed, ..*limits };
         let window = Window::new(model, &self.operations);
-        let mut states = States::new(model, window.classes.clone());
+        let mut states = States::new(model, model.init(), window.classes.clone());
         match explore(model, &window, &mut states, &in_round, used) {
             Outcome::Linearizable => Found::Linearizable,
             Outcome::Refuted(deepest) => {

@@ -5,12 +5,15 @@
 //!
 //! * everything called after the point where the search was stuck; what is pending there may or may not have
 //!   happened;
+//! * everything that returned before some moment, if the rest is refuted from every state that the search has met; what
+//!   is pending at that moment may or may not have happened by then;
 //! * any read;
 //! * all operations of a value, if the model can tell values ([`Model::values`]).
 //!
 //! Each step is verified by a search of its own, so the result is refuted for certain.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use super::explore::{Outcome, Used, explore};
 use super::states::States;
@@ -35,24 +38,29 @@ pub(super) fn shrink<M: Model>(
     limits: &Limits<'_>,
 ) -> Core {
     let end = operations[stuck].return_time();
-    let prefix: Vec<Operation<M::Input, M::Output>> = operations
-        .iter()
-        .map(|operation| Operation {
+    let copy = |operation: &&Operation<M::Input, M::Output>| {
+        let returned = operation.returned.as_ref().filter(|returned| returned.at <= end);
+        Operation {
             process: operation.process,
             call: operation.call,
             input: operation.input.clone(),
-            returned: operation
-                .returned
-                .as_ref()
-                .filter(|returned| returned.at <= end)
-                .map(|returned| Returned { at: returned.at, output: returned.output.clone() }),
-        })
-        .collect();
-    let keep = (0..operations.len()).filter(|index| operations[*index].call <= end).collect();
-    let mut shrinker = Shrinker { model, prefix: &prefix, limits, keep, searches: SEARCHES_MAX };
-    shrinker.drop_groups(shrinker.value_groups());
+            returned: returned.map(|returned| Returned { at: returned.at, output: returned.output.clone() }),
+        }
+    };
+    let mut shrinker = Shrinker {
+        model,
+        operations: operations.iter().map(copy).collect(),
+        starts: vec![model.init()],
+        since: None,
+        limits,
+        keep: (0..operations.len()).filter(|index| operations[*index].call <= end).collect(),
+        searches: SEARCHES_MAX,
+    };
+    shrinker.drop_beginning();
     shrinker.drop_reads();
     shrinker.drop_groups(shrinker.value_groups());
+    shrinker.drop_end();
+    shrinker.drop_reads();
     shrinker.core(stuck)
 }
 
@@ -71,10 +79,21 @@ pub(super) fn unshrunk<M: Model>(
 
 struct Shrinker<'a, M: Model> {
     model: &'a M,
-    prefix: &'a [Operation<M::Input, M::Output>],
+    /// Those that are pending at an end of what is looked at have no return.
+    operations: Vec<Operation<M::Input, M::Output>>,
+    /// The states that it may begin with.
+    starts: Vec<M::State>,
+    /// When it begins, if not at the beginning.
+    since: Option<u64>,
     limits: &'a Limits<'a>,
     keep: BTreeSet<usize>,
     searches: usize,
+}
+
+/// Where the search was stuck: the operation whose return could not be passed, and the states there.
+struct Stuck {
+    operation: usize,
+    states: BTreeSet<String>,
 }
 
 impl<M: Model> Shrinker<'_, M> {
@@ -90,24 +109,95 @@ impl<M: Model> Shrinker<'_, M> {
         false
     }
 
-    /// Searches a part: the operation whose return could not be passed and the states there, if it is refuted.
-    fn stuck(&mut self, part: &BTreeSet<usize>) -> Option<(usize, Vec<String>)> {
+    /// Searches a part from every start: where it was stuck from the last one, if it is refuted from all.
+    fn stuck(&mut self, part: &BTreeSet<usize>) -> Option<Stuck> {
+        let mut stuck = None;
+        for start in self.starts.clone() {
+            stuck = Some(self.stuck_from(part, start, None)?);
+        }
+        stuck
+    }
+
+    /// Searches a part from one start. `met` gets the states that the search meets.
+    fn stuck_from(
+        &mut self,
+        part: &BTreeSet<usize>,
+        start: M::State,
+        met: Option<&mut Vec<M::State>>,
+    ) -> Option<Stuck> {
         self.searches = self.searches.saturating_sub(1);
         let indices: Vec<usize> = part.iter().copied().collect();
-        let operations: Vec<&Operation<_, _>> = indices.iter().map(|index| &self.prefix[*index]).collect();
+        let operations: Vec<&Operation<_, _>> =
+            indices.iter().map(|index| &self.operations[*index]).collect();
         let window = Window::new(self.model, &operations);
-        let mut states = States::new(self.model, window.classes.clone());
+        let mut states = States::new(self.model, start, window.classes.clone());
         let limits =
-            Limits { configurations: CONFIGURATIONS_MAX, reductions: Reductions::default(), ..*self.limits };
-        match explore(self.model, &window, &mut states, &limits, &mut Used::default()) {
-            Outcome::Refuted(deepest) => {
-                let stuck = indices[window.returns[deepest.at].operation as usize];
-                let shown =
-                    deepest.states.iter().map(|state| self.model.describe_state(states.state(*state)));
-                Some((stuck, shown.collect()))
-            }
-            _ => None,
+            Limits { configurations: CONFIGURATIONS_MAX, reductions: Reductions::ALL, ..*self.limits };
+        let outcome = explore(self.model, &window, &mut states, &limits, &mut Used::default());
+        let Outcome::Refuted(deepest) = outcome else { return None };
+        if let Some(met) = met {
+            met.extend_from_slice(states.all());
         }
+        let operation = indices[window.returns[deepest.at].operation as usize];
+        let shown = deepest.states.iter().map(|state| self.model.describe_state(states.state(*state)));
+        Some(Stuck { operation, states: shown.collect() })
+    }
+
+    /// Leaves out as much of the beginning as can be left out whatever the state was after it.
+    fn drop_beginning(&mut self) {
+        let mut met = Vec::new();
+        let (all, init) = (self.keep.clone(), self.model.init());
+        if self.stuck_from(&all, init, Some(&mut met)).is_none() || met.len() > STARTS_MAX {
+            return;
+        }
+        let returns = all.iter().filter_map(|index| self.operations[*index].returned.as_ref());
+        let mut moments: Vec<u64> = returns.map(|returned| returned.at).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        moments.pop();
+        // Late moments leave little: try the last, the second to last, the fourth to last, ….
+        let mut back = 1;
+        while let Some(moment) = moments.len().checked_sub(back).map(|index| moments[index]) {
+            if self.try_since(moment, &met) {
+                return;
+            }
+            back = if back < 16 { back + 1 } else { back * 2 };
+        }
+    }
+
+    /// Looks only at what had not returned by `moment`, if that is refuted from all of `starts`.
+    fn try_since(&mut self, moment: u64, starts: &[M::State]) -> bool {
+        let before = (self.operations.clone(), self.starts.clone());
+        let rest: BTreeSet<usize> = self
+            .keep
+            .iter()
+            .copied()
+            .filter(|index| self.operations[*index].return_time() > moment)
+            .collect();
+        for index in &rest {
+            let operation = &mut self.operations[*index];
+            if operation.call <= moment {
+                operation.returned = None;
+            }
+        }
+        self.starts = starts.to_vec();
+        if self.stuck(&rest).is_some() {
+            self.keep = rest;
+            self.since = Some(moment);
+            return true;
+        }
+        (self.operations, self.starts) = before;
+        false
+    }
+
+    /// Leaves out what was called after the return at which the search is stuck now: it may be an earlier one than
+    /// at first.
+    fn drop_end(&mut self) {
+        let Some(stuck) = self.stuck(&self.keep.clone()) else { return };
+        let end = self.operations[stuck.operation].return_time();
+        let later: Vec<usize> =
+            self.keep.iter().copied().filter(|index| self.operations[*index].call > end).collect();
+        self.try_without(&later);
     }
 
     /// Leaves out reads: many at once first, then fewer, then one by one.
@@ -123,7 +213,7 @@ impl<M: Model> Shrinker<'_, M> {
     }
 
     fn is_read(&self, index: usize) -> bool {
-        let operation = &self.prefix[index];
+        let operation = &self.operations[index];
         self.model.is_read(&operation.input, operation.output())
     }
 
@@ -142,10 +232,12 @@ impl<M: Model> Shrinker<'_, M> {
         let mut group_of_value: BTreeMap<String, usize> = BTreeMap::new();
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for index in &self.keep {
-            let operation = &self.prefix[*index];
+            let operation = &self.operations[*index];
             let mut values = Vec::new();
-            self.model
-                .values(&operation.input, operation.output(), &mut |value| values.push(format!("{value:?}")));
+            let mut visit = |value: &dyn Debug| values.push(format!("{value:?}"));
+            if !self.model.values(&operation.input, operation.output(), &mut visit) {
+                return Vec::new();
+            }
             let Some(first) = values.first() else { continue };
             let next = groups.len();
             let target = *group_of_value.entry(first.clone()).or_insert(next);
@@ -172,17 +264,20 @@ impl<M: Model> Shrinker<'_, M> {
     fn core(mut self, stuck_before: usize) -> Core {
         let keep = std::mem::take(&mut self.keep);
         self.searches = self.searches.max(1);
-        let (stuck, states) = self.stuck(&keep).unwrap_or((stuck_before, Vec::new()));
-        let operation = &self.prefix[stuck];
+        let found = self.stuck(&keep);
+        let stuck = found.as_ref().map_or(stuck_before, |found| found.operation);
+        let operation = &self.operations[stuck];
         let what = self.model.describe(&operation.input, operation.output());
-        let states = match states.as_slice() {
-            [] => String::new(),
-            [one] => format!(": the only state it can meet is {one}"),
-            many => format!(": it can meet only the states {}", many.join(", ")),
+        let states: Vec<String> = found.into_iter().flat_map(|found| found.states).collect();
+        let why = match (self.since, states.as_slice()) {
+            (Some(since), _) => format!(", whatever the state was at {since}"),
+            (None, []) => String::new(),
+            (None, [one]) => format!(": the only state it can meet is {one}"),
+            (None, many) => format!(": it can meet only the states {}", many.join(", ")),
         };
         let sentence = format!(
-            "process {} {what}, called at {}, returned at {}, cannot be placed among the other {} operations that \
-             matter{states}",
+            "process {} {what}, called at {}, returned at {}, cannot be placed among the {} other operations that \
+             matter{why}",
             operation.process,
             operation.call,
             operation.return_time(),
@@ -196,3 +291,5 @@ impl<M: Model> Shrinker<'_, M> {
 /// How many searches shrinking may take, and how large each may grow.
 const SEARCHES_MAX: usize = 400;
 const CONFIGURATIONS_MAX: u64 = 20_000;
+/// With more states than this, starting from each of them takes too long.
+const STARTS_MAX: usize = 32;

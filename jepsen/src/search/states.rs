@@ -31,7 +31,7 @@ pub(super) struct States<'m, M: Model> {
 }
 
 impl<'m, M: Model> States<'m, M> {
-    pub fn new(model: &'m M, classes: Vec<(&'m M::Input, Option<&'m M::Output>)>) -> Self {
+    pub fn new(model: &'m M, initial: M::State, classes: Vec<(&'m M::Input, Option<&'m M::Output>)>) -> Self {
         let mut states = States {
             model,
             states: Vec::new(),
@@ -40,7 +40,7 @@ impl<'m, M: Model> States<'m, M> {
             table: Vec::new(),
             sparse: FastMap::default(),
         };
-        states.intern(model.init());
+        states.intern(initial);
         states
     }
 
@@ -49,6 +49,11 @@ impl<'m, M: Model> States<'m, M> {
 
     pub fn state(&self, id: StateId) -> &M::State {
         &self.states[id as usize]
+    }
+
+    /// All states met so far.
+    pub fn all(&self) -> &[M::State] {
+        &self.states
     }
 
     pub fn bytes(&self) -> usize {
