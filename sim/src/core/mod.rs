@@ -11,7 +11,6 @@ mod calm;
 mod clients;
 mod convert;
 mod member;
-mod queue;
 mod storage;
 mod world;
 
@@ -25,6 +24,7 @@ use crate::history::Recorder;
 use crate::invariants::{Check, Invariants, Liveness, Readings, Violation};
 use crate::nemesis::Nemesis;
 use crate::options::Options;
+use crate::queue::Queue;
 use crate::random::{Random, Stream};
 use crate::report::{Failure, Summary};
 use crate::time::Time;
@@ -32,7 +32,6 @@ use crate::trace::{Event as Traced, Trace};
 use crate::workload::{Known, Outcome};
 use clients::{ClientSlot, WatcherSlot};
 use member::{Asker, Member};
-use queue::Queue;
 use storage::Storage;
 
 /// Something that is going to happen.

@@ -52,6 +52,25 @@ fn broken(invariant: &'static str, detail: impl FnOnce() -> String) -> Check {
     Err(Violation { invariant, detail: detail() })
 }
 
+/// The properties that can be seen on the wire alone, for where members' logs cannot be looked into.
+#[derive(Debug, Default)]
+pub struct WireInvariants {
+    elections: election_safety::ElectionSafety,
+    votes: vote_once::VoteOnce,
+}
+
+impl WireInvariants {
+    /// A member says this to a peer. Whoever replicates in a term leads in it.
+    pub fn on_send(&mut self, from: NodeId, to: NodeId, message: &Message) -> Check {
+        let Message::Raft(message) = message else { return Ok(()) };
+        match message.body {
+            Body::VoteReply { granted: true } => self.votes.on_vote(from, to, message.term),
+            Body::Append { .. } | Body::Heartbeat { .. } => self.elections.on_leader(from, message.term.0),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// All properties that are checked while a run goes on.
 #[derive(Debug)]
 pub struct Invariants {

@@ -43,6 +43,12 @@ impl<E> Queue<E> {
         self.heap.push(Reverse((at, self.scheduled, slot)));
     }
 
+    /// When the next event happens.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Time> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// The next event.
     pub fn pop(&mut self) -> Option<(Time, E)> {
         let Reverse((at, _, slot)) = self.heap.pop()?;
