@@ -1,5 +1,5 @@
-//! A hash that is fast and good enough for tables of our own. Not for tables that an enemy may fill: a history made to
-//! collide would only slow down the check of itself.
+//! A hash that is fast and good enough for tables of our own. Not for tables that an enemy may fill: a
+//! history made to collide would only slow down the check of itself.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

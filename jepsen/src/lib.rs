@@ -8,9 +8,9 @@
 //! * [`history`] is the data: operations, and how they are recorded or paired from Jepsen's events.
 //! * [`etcd`] judges etcd's own operations. Every response carries a revision, so the order of writes is
 //!   given and checking is nearly linear ([`etcd::check`]); watch streams are judged against that order.
-//! * [`Model`] says what a sequential object is; [`models`] has the usual ones. [`check`] is the general engine: it
-//!   searches for an order that the model permits.
-//! * [`format`] reads and writes histories.
+//! * [`Model`] says what a sequential object is; [`models`] has the usual ones. [`check`] is the general
+//!   engine: it searches for an order that the model permits.
+//! * [`mod@format`] reads and writes histories.
 //! * [`report`] is what the command line does.
 //! * [`zones`] decides registers with unique values without a search.
 //! * [`Verdict`] is the answer, and always one of three: valid, invalid with a reason that can be checked by

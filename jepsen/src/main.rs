@@ -49,8 +49,8 @@ struct CheckArguments {
     /// Histories; `-` is the standard input.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// What the history is of: register, cas-register, key-value, multi-register, mutex, etcd. Guessed by the names
-    /// of the operations if not given.
+    /// What the history is of: register, cas-register, key-value, multi-register, mutex, etcd. Guessed by the
+    /// names of the operations if not given.
     #[arg(long)]
     model: Option<ModelName>,
     #[command(flatten)]
@@ -58,10 +58,12 @@ struct CheckArguments {
     /// What registers hold at first, as EDN.
     #[arg(long, value_name = "VALUE", default_value = "nil")]
     init: String,
-    /// What a failed compare-and-set says: it did not happen (drop), or the register held something else (observe).
+    /// What a failed compare-and-set says: it did not happen (drop), or the register held something else
+    /// (observe).
     #[arg(long, value_enum, default_value = "drop")]
     failed_cas: FailedCasName,
-    /// What a read of nil says: the register held nil (absent), its initial value (initial), or nothing (any).
+    /// What a read of nil says: the register held nil (absent), its initial value (initial), or nothing
+    /// (any).
     #[arg(long, value_enum, default_value = "absent")]
     nil_read: NilReadName,
     /// Give up on a file after so many seconds.
@@ -119,7 +121,16 @@ enum NilReadName {
 }
 
 fn main() -> ExitCode {
-    let status = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for, anything else is a mistake.
+            let status = if error.use_stderr() { Status::BadInput } else { Status::Valid };
+            let _ = error.print();
+            return ExitCode::from(status as u8);
+        }
+    };
+    let status = match arguments.command {
         Command::Check(arguments) => check(&arguments),
         Command::Convert(arguments) => match convert(&arguments) {
             Ok(()) => Status::Valid,

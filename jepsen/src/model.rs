@@ -51,8 +51,8 @@ pub trait Model {
     /// The state before the first operation.
     fn init(&self) -> Self::State;
 
-    /// The state after `input`, or `None` if `input` cannot be answered by `output` in `state`. Without an output
-    /// (it is unknown) any answer is possible.
+    /// The state after `input`, or `None` if `input` cannot be answered by `output` in `state`. Without an
+    /// output (it is unknown) any answer is possible.
     fn step(
         &self,
         state: &Self::State,
@@ -60,14 +60,14 @@ pub trait Model {
         output: Option<&Self::Output>,
     ) -> Option<Self::State>;
 
-    /// Whether this operation, answered like this, leaves every state as it is. Promise: then `step` never gives a
-    /// state that differs from the one before.
+    /// Whether this operation, answered like this, leaves every state as it is. Promise: then `step` never
+    /// gives a state that differs from the one before.
     fn is_read(&self, _input: &Self::Input, _output: Option<&Self::Output>) -> bool {
         false
     }
 
-    /// The part of the object that this operation concerns. Promise: parts are independent of each other. Used if
-    /// every operation of a history names one.
+    /// The part of the object that this operation concerns. Promise: parts are independent of each other.
+    /// Used if every operation of a history names one.
     fn partition_key<'a>(&self, _input: &'a Self::Input) -> Option<&'a str> {
         None
     }
@@ -77,14 +77,14 @@ pub trait Model {
         false
     }
 
-    /// Whether `state` is on the way to a state in which the read `input` is answered by `output`, without a write
-    /// that [`Model::produces`] that answer.
+    /// Whether `state` is on the way to a state in which the read `input` is answered by `output`, without a
+    /// write that [`Model::produces`] that answer.
     fn is_on_the_way(&self, _state: &Self::State, _input: &Self::Input, _output: &Self::Output) -> bool {
         true
     }
 
-    /// Whether `write` leads to a state that is on the way to `read`'s answer from one that is not. Promise: every
-    /// operation that does is named here.
+    /// Whether `write` leads to a state that is on the way to `read`'s answer from one that is not. Promise:
+    /// every operation that does is named here.
     fn produces(
         &self,
         _write: (&Self::Input, Option<&Self::Output>),
@@ -93,9 +93,9 @@ pub trait Model {
         true
     }
 
-    /// Calls `visit` with every value that the operation writes or finds. Promise, if true is returned for all
-    /// operations: leaving out all operations of a value, and of all values tied to it by an operation that has both,
-    /// leaves the others as legal as they were. Without this, counterexamples keep all writes.
+    /// Calls `visit` with every value that the operation writes or finds. Promise, if true is returned for
+    /// all operations: leaving out all operations of a value, and of all values tied to it by an operation
+    /// that has both, leaves the others as legal as they were. Without this, counterexamples keep all writes.
     fn values(
         &self,
         _input: &Self::Input,
@@ -105,8 +105,8 @@ pub trait Model {
         false
     }
 
-    /// An engine of the model's own for a whole partition, if it has one that fits: the operations that refute it
-    /// (indices into `operations`) and a sentence that says why.
+    /// An engine of the model's own for a whole partition, if it has one that fits: the operations that
+    /// refute it (indices into `operations`) and a sentence that says why.
     fn decide(
         &self,
         _operations: &[&Operation<Self::Input, Self::Output>],

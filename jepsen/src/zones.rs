@@ -1,11 +1,12 @@
 //! Registers whose writes are all of different values: decided without a search.
 //!
-//! All operations of one value form a cluster: its write and its reads must stand together, with no other write in
-//! between. Let *f* be the earliest return in the cluster and *s* the latest call. If *f* < *s* the value is surely
-//! the register's from *f* to *s*: the zone is *forward*. Otherwise all its operations overlap at the moments from
-//! *s* to *f*, and the whole cluster fits at any one of them: the zone is *backward*. The register is linearizable
-//! if and only if no read returns before its write is called, no two forward zones overlap, and no backward zone
-//! lies inside a forward one.
+//! All operations of one value form a cluster: its write and its reads must stand together, with no other
+//! write in between. Let *f* be the earliest return in the cluster and *s* the latest call. If *f* < *s* the
+//! value is surely the register's from *f* to *s*: the zone is *forward*. Otherwise all its operations
+//! overlap at the moments from
+//! *s* to *f*, and the whole cluster fits at any one of them: the zone is *backward*. The register is
+//! linearizable if and only if no read returns before its write is called, no two forward zones overlap, and
+//! no backward zone lies inside a forward one.
 //!
 //! Source: Gibbons & Korach, "Testing shared memories", SIAM J. Comput. 26 (1997), theorem 4.
 
@@ -22,8 +23,8 @@ pub struct RegisterOperation {
     pub is_write: bool,
 }
 
-/// Judges a register with unique writes. The values are those of `0..values`, 0 being the initial one, which nobody
-/// writes. On refusal: the operations that show it (indices into `operations`, few) and why.
+/// Judges a register with unique writes. The values are those of `0..values`, 0 being the initial one, which
+/// nobody writes. On refusal: the operations that show it (indices into `operations`, few) and why.
 ///
 /// # Panics
 /// If a value is written twice or the initial one is written: then this engine does not apply.
@@ -57,7 +58,7 @@ pub fn check(operations: &[RegisterOperation], values: usize) -> Result<(), (Vec
     for cluster in clusters.iter().filter(|cluster| cluster.is_read) {
         let (end, read) = cluster.first_read;
         if !cluster.written {
-            return Err((vec![read], "reads a value that nobody wrote"));
+            return Err((vec![read], "is a value that nobody wrote"));
         }
         if end < cluster.write_call {
             return Err((vec![read, cluster.write], "returned before the write of its value was called"));

@@ -1,5 +1,5 @@
-//! Histories as etcd's known bugs would leave them, written by hand from the descriptions in its issues. Each must be
-//! refuted, by the rule that names the broken promise.
+//! Histories as etcd's known bugs would leave them, written by hand from the descriptions in its issues. Each
+//! must be refuted, by the rule that names the broken promise.
 
 use quorate_jepsen::etcd::{
     Compare, Delete, Error, EtcdHistory, Event, KeyValue, Keys, Options, Put, Range, Relation, Reply,

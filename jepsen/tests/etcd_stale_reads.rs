@@ -1,5 +1,5 @@
-//! A serializable read answers from whatever its member has applied: an old state, for which a revision may still lie in
-//! the future and a compaction not have happened.
+//! A serializable read answers from whatever its member has applied: an old state, for which a revision may
+//! still lie in the future and a compaction not have happened.
 
 use quorate_jepsen::etcd::{self, Error, EtcdHistory, KeyValue, Put, Range, Reply, Request, Response};
 

@@ -67,7 +67,7 @@ fn independent_values_are_split_into_key_and_value() {
 #[test]
 fn errors_name_the_line_and_what_was_expected() {
     for (text, error) in [
-        ("", "1:1: expected a history, found nothing"),
+        ("", "1:1: expected a history in one of the formats edn, json, log, lines or etcd"),
         ("{:process 0 :type :odd}", "1:1: expected :type to be :invoke, :ok, :fail or :info"),
         ("{:type :ok :process 0 :f :read}", "1:1: process 0 completes what it did not invoke"),
         (
@@ -85,7 +85,7 @@ fn errors_name_the_line_and_what_was_expected() {
             "1:1: expected a return at or after the call at 5, found 4",
         ),
         ("{\"process\":0,\"call\":5", "1:21: EOF while parsing an object"),
-        ("hello", "1:1: expected a line with \"jepsen.util - \", found none"),
+        ("hello", "1:1: expected a history in one of the formats edn, json, log, lines or etcd"),
         ("x jepsen.util - 0 :invoke :write [1", "1:36: expected ']', the text ends"),
     ] {
         assert_eq!(strict(text), format!("error {error}"), "{text:?}");

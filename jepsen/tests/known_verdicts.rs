@@ -1,5 +1,6 @@
-//! Real histories whose verdicts are known. They belong to their projects, so they are read from the folder that
-//! the environment variable `QUORATE_HISTORIES` names; without it there is nothing to test, and the test says so.
+//! Real histories whose verdicts are known. They belong to their projects, so they are read from the folder
+//! that the environment variable `QUORATE_HISTORIES` names; without it there is nothing to test, and the test
+//! says so.
 
 use std::path::{Path, PathBuf};
 

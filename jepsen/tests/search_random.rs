@@ -10,7 +10,8 @@ use quorate_jepsen::models::{
 };
 use quorate_jepsen::{History, Limits, Model, Operation, Reductions, Returned, Value, Verdict, check};
 
-/// Whether for every part some order of its operations, unknown ones optional, respects real time and the model.
+/// Whether for every part some order of its operations, unknown ones optional, respects real time and the
+/// model.
 fn naive<M: Model>(model: &M, history: &History<M::Input, M::Output>) -> bool {
     let keys: BTreeSet<Option<&str>> =
         history.operations.iter().map(|operation| model.partition_key(&operation.input)).collect();
@@ -53,7 +54,8 @@ fn variants() -> Vec<Reductions> {
         .collect()
 }
 
-/// Random operations with overlapping intervals; answers are made up, so about half of the histories are wrong.
+/// Random operations with overlapping intervals; answers are made up, so about half of the histories are
+/// wrong.
 fn random_history<I, O>(
     random: &mut Random,
     operations: u64,

@@ -1,8 +1,8 @@
 //! Revisions that nobody claims, and the operations with unknown outcome that may have made them.
 //!
-//! A candidate for revision *g* was called before anybody had returned with a revision of *g* or above (and so,
-//! what is the same, before nobody who had returned earlier saw *g*). Three filters, cheapest first, leave few
-//! candidates:
+//! A candidate for revision *g* was called before anybody had returned with a revision of *g* or above (and
+//! so, what is the same, before nobody who had returned earlier saw *g*). Three filters, cheapest first,
+//! leave few candidates:
 //!
 //! * *evidence*: a version with `mod_revision` *g* that any response or watch event shows must be what the
 //!   candidate writes;
@@ -275,8 +275,8 @@ impl<'h> Gaps<'h> {
             .any(|candidate| touches(candidate) && self.is_viable(candidate, decision.revision))
     }
 
-    /// Applies the next candidate that can explain the decision's revision: revocations that returned it, then
-    /// unknown operations, the latest called first. Gives the keys it changed and when it was called.
+    /// Applies the next candidate that can explain the decision's revision: revocations that returned it,
+    /// then unknown operations, the latest called first. Gives the keys it changed and when it was called.
     pub fn choose(
         &mut self,
         decision: &mut Decision,

@@ -1,11 +1,11 @@
 //! What can be said of operations by their times alone.
 //!
-//! The *floor* of a moment is the greatest revision that any response had shown strictly before it. Whatever is
-//! called at that moment happens at or above its floor. One sweep over calls and returns finds all floors.
+//! The *floor* of a moment is the greatest revision that any response had shown strictly before it. Whatever
+//! is called at that moment happens at or above its floor. One sweep over calls and returns finds all floors.
 //!
 //! Leases, compactions and refusals carry no revision that places them, so their rules compare intervals: an
-//! operation surely happened before another only if it returned before the other was called. That never accuses
-//! wrongly.
+//! operation surely happened before another only if it returned before the other was called. That never
+//! accuses wrongly.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,8 @@ use crate::Violation;
 
 /// The floors of all operations.
 pub(super) struct Revisions {
-    /// By operation: the greatest revision shown before its call, and by which operation (`NOBODY` if by a watch).
+    /// By operation: the greatest revision shown before its call, and by which operation (`NOBODY` if by a
+    /// watch).
     floors: Vec<(i64, u32)>,
 }
 
@@ -447,8 +448,8 @@ fn check_future(
     }
 }
 
-/// A put that keeps the value or lease of a missing key: the key was missing at some revision that the put may
-/// have met.
+/// A put that keeps the value or lease of a missing key: the key was missing at some revision that the put
+/// may have met.
 pub(super) fn check_missing_keys(
     operations: &[EtcdOperation],
     revisions: &Revisions,

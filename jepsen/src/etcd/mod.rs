@@ -1,9 +1,14 @@
 //! etcd's operations: the vocabulary of their histories, and the engines that judge them.
 //!
 //! * [`check`] places known operations by the revision in their responses, explains revisions that nobody
-//!   claims by operations with unknown outcome, replays the order against the naive [`Store`], and holds watch
-//!   streams against it. Nearly linear. This is the one to call.
-
+//!   claims by operations with unknown outcome, replays the order against the naive [`Store`], and holds
+//!   watch streams against it. Nearly linear. This is the one to call.
+//! * [`EtcdModel`](crate::models::EtcdModel) is the same store for the general search, which knows nothing of
+//!   revisions as an order. Exponential; it exists so that the two can be compared.
+//!
+//! What to record: every response with the revision of its header (zero says that it is not known). An
+//! operation that timed out, or whose connection broke, stays without a return; only errors that say that
+//! nothing was done are [`Error`]s; those of no interest are [`Error::Refused`].
 //!
 //! ```
 //! use quorate_jepsen::etcd::{self, EtcdHistory, Put, Range, Reply, Request, Response};

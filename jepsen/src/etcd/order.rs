@@ -6,18 +6,19 @@
 //! serializable if and only if
 //!
 //! * each revision has one maker (`one-writer`);
-//! * the order agrees with real time: whoever was called after a response with revision *m* had returned makes a
-//!   revision above *m*, or observes one at or above it (`real-time`, see [`intervals`](super::intervals));
+//! * the order agrees with real time: whoever was called after a response with revision *m* had returned
+//!   makes a revision above *m*, or observes one at or above it (`real-time`, see
+//!   [`intervals`](super::intervals));
 //! * replaying the order gives every response as recorded (`replay`);
-//! * each revision that nobody claims is explained by an operation with unknown outcome, each used at most once
-//!   (`unexplained-revision`, see [`gaps`](super::gaps)).
+//! * each revision that nobody claims is explained by an operation with unknown outcome, each used at most
+//!   once (`unexplained-revision`, see [`gaps`](super::gaps)).
 //!
 //! Only the last needs a search, and only over the unclaimed revisions; reads usually leave one choice.
-//! What carries no revision (leases, compactions, refusals) is judged by its time alone, so that an accusation is
-//! always right, while a history that misuses several leases with the same id at once may pass.
+//! What carries no revision (leases, compactions, refusals) is judged by its time alone, so that an
+//! accusation is always right, while a history that misuses several leases with the same id at once may pass.
 //!
-//! Sources: etcd's `tests/robustness/model` for the idea of replaying; Gibbons & Korach 1997 for the fact that a
-//! given write order makes checking easy.
+//! Sources: etcd's `tests/robustness/model` for the idea of replaying; Gibbons & Korach 1997 for the fact
+//! that a given write order makes checking easy.
 
 use super::EtcdHistory;
 use super::gaps::Gaps;
@@ -38,7 +39,8 @@ pub struct Options {
     pub ticks_per_second: Option<u64>,
     /// Whether the serializable reads that one member answers may never go back, restarts included.
     pub members_never_go_back: bool,
-    /// Give up after so many steps of the search for explanations of unclaimed revisions.
+    /// Give up after so many steps beyond one per operation: the search for explanations of unclaimed
+    /// revisions may have to replay parts of the history again and again.
     pub steps_max: u64,
 }
 
@@ -94,7 +96,7 @@ fn judge(history: &EtcdHistory, options: &Options, with_log: bool) -> Result<Log
         last,
         applied: Vec::new(),
         decisions: Vec::new(),
-        steps_left: options.steps_max,
+        steps_left: options.steps_max.saturating_add(placed.len() as u64),
         deepest: None,
     };
     replay.run()?;
@@ -201,8 +203,8 @@ fn role(request: &Request, reply: &Reply) -> Result<Option<Role>, &'static str> 
     Ok(Some(role))
 }
 
-/// Whether an answered request changed a key, as far as the reply tells: whether a revoked lease had keys is only
-/// known in the replay.
+/// Whether an answered request changed a key, as far as the reply tells: whether a revoked lease had keys is
+/// only known in the replay.
 fn writes(request: &Request, reply: &Reply) -> Result<bool, &'static str> {
     match (request, reply) {
         (Request::Put(_), Reply::Put { .. }) => Ok(true),
@@ -415,7 +417,8 @@ impl Replay<'_> {
         }
     }
 
-    /// Goes back to the latest decision that bears on the conflict and chooses again. Gives where to replay from.
+    /// Goes back to the latest decision that bears on the conflict and chooses again. Gives where to replay
+    /// from.
     fn retreat(&mut self, conflict: &Conflict) -> Result<usize, Verdict> {
         let mut footprint = match conflict {
             Conflict::Mismatch(footprint) => Some(footprint),

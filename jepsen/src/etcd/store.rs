@@ -1,11 +1,12 @@
 //! etcd's data model, as naive as it can be: every version of every key is kept, nothing is clever.
 //!
 //! Written from etcd's documentation and protocol, independent of the store that is judged by it. What it
-//! promises: [`Store::execute`] gives the answer that etcd gives to the same request in the same state, or the
-//! same refusal and no change.
+//! promises: [`Store::execute`] gives the answer that etcd gives to the same request in the same state, or
+//! the same refusal and no change.
 //!
-//! Two parts can be switched off, for the engine that places operations by revision: that engine does not know
-//! where between two revisions a lease was granted or a compaction was done, and judges these by their times.
+//! Two parts can be switched off, for the engine that places operations by revision: that engine does not
+//! know where between two revisions a lease was granted or a compaction was done, and judges these by their
+//! times.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -126,8 +127,8 @@ impl Store {
         self.keys.get(key).into_iter().flatten().map(|version| (version.revision, version.kv.as_ref()))
     }
 
-    /// The outcomes of all compares that decide what a txn does, in the order in which they are met. etcd decides
-    /// all of them, those of nested txns included, before it does anything.
+    /// The outcomes of all compares that decide what a txn does, in the order in which they are met. etcd
+    /// decides all of them, those of nested txns included, before it does anything.
     fn compare_all(&self, request: &Request) -> VecDeque<bool> {
         let mut path = VecDeque::new();
         self.compare_into(request, &mut path);
@@ -173,8 +174,8 @@ impl Store {
         Box::new(versions.filter_map(move |(_, versions)| version_at(versions, revision)))
     }
 
-    /// Finds the reason to refuse a request. Txns are examined along the path that they will take, against the
-    /// state before they do anything.
+    /// Finds the reason to refuse a request. Txns are examined along the path that they will take, against
+    /// the state before they do anything.
     fn validate(&self, request: &Request, path: &mut VecDeque<bool>) -> Result<(), Error> {
         match request {
             Request::Range(range) => self.validate_revision(range.revision),
@@ -313,8 +314,8 @@ impl Transaction<'_> {
         Expected::Delete { deleted, previous: if delete.prev_kv { previous } else { Vec::new() } }
     }
 
-    /// Etcd's order of steps matters: without an order and without filters it stops reading one key beyond the
-    /// limit, and sorts only what it has read.
+    /// Etcd's order of steps matters: without an order and without filters it stops reading one key beyond
+    /// the limit, and sorts only what it has read.
     fn range(&self, range: &Range) -> Expected {
         let revision = if range.revision > 0 { range.revision } else { self.visible() };
         let limit = usize::try_from(range.limit).ok().filter(|limit| *limit > 0);

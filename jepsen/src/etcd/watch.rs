@@ -2,10 +2,10 @@
 //! give.
 //!
 //! etcd promises that events are *ordered* by revision, *unique*, *atomic* (all events of one revision in one
-//! response), *reliable* (no gap between the first and the last), *resumable* (from any revision that is still
-//! kept) and *bookmarkable* (a progress notification says that nothing up to its revision is missing).
-//! Sources: etcd's API guarantees; `tests/robustness/validate/watch.go`; issues 15220, 15271, 17247, 17529, 18089,
-//! 19179, 20221, each of which broke one of these.
+//! response), *reliable* (no gap between the first and the last), *resumable* (from any revision that is
+//! still kept) and *bookmarkable* (a progress notification says that nothing up to its revision is missing).
+//! Sources: etcd's API guarantees; `tests/robustness/validate/watch.go`; issues 15220, 15271, 17247, 17529,
+//! 18089, 19179, 20221, each of which broke one of these.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
 //! EDN, as far as histories use it: a reader of our own that knows where it is.
 //!
-//! Read: nil, booleans, numbers, strings, characters, keywords, symbols, lists, vectors, sets, maps, tagged values
-//! (the tag is dropped), discards (`#_`), comments; commas are blanks. Nested at most [`DEPTH_MAX`] deep.
+//! Read: nil, booleans, numbers, strings, characters, keywords, symbols, lists, vectors, sets, maps, tagged
+//! values (the tag is dropped), discards (`#_`), comments; commas are blanks. Nested at most [`DEPTH_MAX`]
+//! deep.
 
 use std::io::{self, Write};
 

@@ -5,8 +5,8 @@
 //! * `ok` happened, `fail` did not;
 //! * `info`, or no completion, may have happened. Such a process never acts again under its number.
 //!
-//! Whether a failed operation still tells something (a compare-and-set that failed was an observation) is for the
-//! model to say, so failed operations are kept here.
+//! Whether a failed operation still tells something (a compare-and-set that failed was an observation) is for
+//! the model to say, so failed operations are kept here.
 
 use std::collections::HashMap;
 
@@ -102,8 +102,9 @@ fn shorten(value: &Value) -> String {
     }
 }
 
-/// Pairs invocations with completions. The time of an event is its number in the file, counted from one: Jepsen
-/// writes events in the order in which they happened, which says more than clocks that may show equal times.
+/// Pairs invocations with completions. The time of an event is its number in the file, counted from one:
+/// Jepsen writes events in the order in which they happened, which says more than clocks that may show equal
+/// times.
 pub fn pair(events: Vec<Event>, options: ReadOptions) -> Result<History<Ask, Answer>, FormatError> {
     let mut history: History<Ask, Answer> = History::new();
     let mut pending: HashMap<i64, (usize, usize)> = HashMap::new();
@@ -146,8 +147,8 @@ pub fn pair(events: Vec<Event>, options: ReadOptions) -> Result<History<Ask, Ans
                 let value = without_key(event, options)?;
                 history.operations[index].returned = Some(Returned { at, output: Answer { ok, value } });
             }
-            // Logs have `info` events of other things than operations, too. The operation stays pending: whoever
-            // invokes again under this number is at fault.
+            // Logs have `info` events of other things than operations, too. The operation stays pending:
+            // whoever invokes again under this number is at fault.
             EventKind::Info => {}
         }
     }

@@ -25,8 +25,8 @@
 //! {"watch":{"process":9,"request":{"key":"k","start_revision":1},"responses":[{"at":40,"revision":2,"events":[{"kv":{"key":"k","value":"v","create_revision":2,"mod_revision":2,"version":1}}]}]}}
 //! ```
 //!
-//! Requests and responses have the fields of etcd's protocol in snake case, see [`crate::etcd`]. What has its default
-//! is left out. Bytes that are not UTF-8 are written `{"hex":"00ff"}`.
+//! Requests and responses have the fields of etcd's protocol in snake case, see [`crate::etcd`]. What has its
+//! default is left out. Bytes that are not UTF-8 are written `{"hex":"00ff"}`.
 
 use std::io::{self, Write};
 

@@ -1,5 +1,5 @@
-//! Jepsen's log: `INFO  jepsen.util - <process> :<type> :<f> <value>`, blanks or tabs in between. All other lines
-//! are something else's and are skipped.
+//! Jepsen's log: `INFO  jepsen.util - <process> :<type> :<f> <value>`, blanks or tabs in between. All other
+//! lines are something else's and are skipped.
 
 use super::FormatError;
 use super::edn;

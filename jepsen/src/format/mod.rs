@@ -8,8 +8,8 @@
 //! | `lines` | `{"process":0,"call":1,"return":5,"f":"read","output":3}` | ours: see [`lines`] |
 //! | `etcd` | `{"process":0,"call":1,"return":5,"request":…,"response":…}` | ours: see [`lines`] |
 //!
-//! The format is recognized by the first line that says something ([`detect`]). Every reader says where it failed
-//! and what it expected there, and none panics or recurses without bound, whatever the bytes.
+//! The format is recognized by the first line that says something ([`detect`]). Every reader says where it
+//! failed and what it expected there, and none panics or recurses without bound, whatever the bytes.
 
 pub mod edn;
 pub mod jepsen;
@@ -97,13 +97,18 @@ pub fn detect(text: &str) -> Option<Format> {
             Some(Format::Json)
         };
     }
-    if line.starts_with(['[', '(', '{', '#']) { Some(Format::Edn) } else { Some(Format::Log) }
+    if line.starts_with(['[', '(', '{', '#']) {
+        return Some(Format::Edn);
+    }
+    // A log may begin with lines of others.
+    text.contains("jepsen.util - ").then_some(Format::Log)
 }
 
 /// Reads a history in any format; `None` recognizes it.
 pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<Recording, FormatError> {
     let Some(format) = format.or_else(|| detect(text)) else {
-        return Err(FormatError::at_line(1, "expected a history, found nothing"));
+        let why = "expected a history in one of the formats edn, json, log, lines or etcd";
+        return Err(FormatError::at_line(1, why));
     };
     match format {
         Format::Edn => Ok(Recording::Named(jepsen::pair(edn::events(text)?, options)?)),

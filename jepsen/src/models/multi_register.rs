@@ -21,8 +21,8 @@ pub enum MicroOperation {
     Write(Value, Value),
 }
 
-/// An operation is a list of steps that happen at once; the answer is what each step read, `None` for a write and
-/// for a read without an answer.
+/// An operation is a list of steps that happen at once; the answer is what each step read, `None` for a write
+/// and for a read without an answer.
 impl Model for MultiRegister {
     type Input = Vec<MicroOperation>;
     type Output = Vec<Option<Value>>;

@@ -1,7 +1,7 @@
 //! What operations by name mean to the models: `:f :write :value 5` becomes a write of 5.
 //!
-//! The same history can mean different things, and verdicts differ by it; so what others decide silently is an
-//! option here ([`Semantics`]).
+//! The same history can mean different things, and verdicts differ by it; so what others decide silently is
+//! an option here ([`Semantics`]).
 
 use super::{
     KeyValue, KeyValueInput, MicroOperation, MultiRegister, Mutex, MutexInput, Register, RegisterInput,
@@ -180,8 +180,8 @@ pub fn mutex(history: &History<Ask, Answer>) -> Result<Bound<Mutex>, Unmeaning> 
     })
 }
 
-/// Operations `txn` (or Knossos's `read` and `write`) of steps `[read x nil]` and `[write x 5]`, also written `r`
-/// and `w`.
+/// Operations `txn` (or Knossos's `read` and `write`) of steps `[read x nil]` and `[write x 5]`, also written
+/// `r` and `w`.
 pub fn multi_register(
     history: &History<Ask, Answer>,
     semantics: &Semantics,

@@ -1,22 +1,25 @@
 //! The search over configurations.
 //!
-//! A configuration is: which return comes next, the state, and which pending operations have taken effect. From it,
-//! the operation that returns next must take effect if it has not: either at once, or after some other pending
-//! write (*just in time*: nothing takes effect before some return demands it). Depth first, the pending operation
-//! with the earliest return first. When the last return is passed, the order of effects is a linearization.
+//! A configuration is: which return comes next, the state, and which pending operations have taken effect.
+//! From it, the operation that returns next must take effect if it has not: either at once, or after some
+//! other pending write (*just in time*: nothing takes effect before some return demands it). Depth first, the
+//! pending operation with the earliest return first. When the last return is passed, the order of effects is
+//! a linearization.
 //!
-//! Four reductions, all of them sound on their own and together, each of which can be switched off to prove it:
+//! Four reductions, all of them sound on their own and together, each of which can be switched off to prove
+//! it:
 //!
-//! * *eager reads*: a read that is legal now takes effect now. It changes nothing, so it can be moved here from
-//!   wherever it stands in any linearization.
-//! * *symmetry*: of pending operations that are equal in input and output, the one that returns first goes first.
-//!   In any linearization two equal operations can trade places if the later place suits the one that returns
-//!   later. Needs the order by returns: with another order it is wrong.
-//! * *dominance*: two configurations that agree in all but reads and unknown writes: the one with more reads done
-//!   and fewer unknown writes spent can do all that the other can.
+//! * *eager reads*: a read that is legal now takes effect now. It changes nothing, so it can be moved here
+//!   from wherever it stands in any linearization.
+//! * *symmetry*: of pending operations that are equal in input and output, the one that returns first goes
+//!   first. In any linearization two equal operations can trade places if the later place suits the one that
+//!   returns later. Needs the order by returns: with another order it is wrong.
+//! * *dominance*: two configurations that agree in all but reads and unknown writes: the one with more reads
+//!   done and fewer unknown writes spent can do all that the other can.
 //! * *look-ahead*: a pending read that no remaining write can make legal ends the branch.
 //!
-//! Sources: Wing & Gong 1993; Lowe, "Testing for linearizability", 2017; Horn & Kroening 2015 for the partitions.
+//! Sources: Wing & Gong 1993; Lowe, "Testing for linearizability", 2017; Horn & Kroening 2015 for the
+//! partitions.
 
 use super::states::{Class, FORBIDDEN, StateId, States};
 use super::window::{Member, Window};
@@ -248,8 +251,8 @@ impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
         earlier && self.limits.reductions.symmetry
     }
 
-    /// Lets everything happen that needs no choice, and puts what comes of it on the stack unless it is known.
-    /// True if it is final.
+    /// Lets everything happen that needs no choice, and puts what comes of it on the stack unless it is
+    /// known. True if it is final.
     fn push(&mut self, mut configuration: Configuration<W>) -> bool {
         loop {
             let at = configuration.at as usize;

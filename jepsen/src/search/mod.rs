@@ -1,8 +1,8 @@
 //! The general engine: is there an order of these operations that the model permits?
 //!
-//! The search is Wing and Gong's (1993) with Lowe's memory of configurations and his *just-in-time* rule (2017),
-//! over a *window*: an operation owns a slot only between its call and its return, so that a configuration is
-//! small however long the history is. Files, in the order of the work:
+//! The search is Wing and Gong's (1993) with Lowe's memory of configurations and his *just-in-time* rule
+//! (2017), over a *window*: an operation owns a slot only between its call and its return, so that a
+//! configuration is small however long the history is. Files, in the order of the work:
 //!
 //! * `partition`: one search per independent part, cheap ones first;
 //! * `window`: times become ranks, operations get slots;

@@ -1,8 +1,8 @@
 //! One search per independent part of the object.
 //!
-//! Linearizability is local (Herlihy & Wing 1990): a history is linearizable if and only if its restriction to each
-//! part is. The first refuted part refutes the whole, so parts are searched in rounds with growing limits: a
-//! part that is easily refuted is not kept waiting by one that is hard.
+//! Linearizability is local (Herlihy & Wing 1990): a history is linearizable if and only if its restriction
+//! to each part is. The first refuted part refutes the whole, so parts are searched in rounds with growing
+//! limits: a part that is easily refuted is not kept waiting by one that is hard.
 
 use std::collections::BTreeMap;
 

@@ -1,12 +1,12 @@
 //! The smallest part of a refuted history that is still refuted.
 //!
-//! Not every part of a history means something: without a write, the reads of its value would be refuted for the
-//! wrong reason. What may be left out so that the rest is still evidence:
+//! Not every part of a history means something: without a write, the reads of its value would be refuted for
+//! the wrong reason. What may be left out so that the rest is still evidence:
 //!
 //! * everything called after the point where the search was stuck; what is pending there may or may not have
 //!   happened;
-//! * everything that returned before some moment, if the rest is refuted from every state that the search has met; what
-//!   is pending at that moment may or may not have happened by then;
+//! * everything that returned before some moment, if the rest is refuted from every state that the search has
+//!   met; what is pending at that moment may or may not have happened by then;
 //! * any read;
 //! * all operations of a value, if the model can tell values ([`Model::values`]).
 //!
@@ -190,8 +190,8 @@ impl<M: Model> Shrinker<'_, M> {
         false
     }
 
-    /// Leaves out what was called after the return at which the search is stuck now: it may be an earlier one than
-    /// at first.
+    /// Leaves out what was called after the return at which the search is stuck now: it may be an earlier one
+    /// than at first.
     fn drop_end(&mut self) {
         let Some(stuck) = self.stuck(&self.keep.clone()) else { return };
         let end = self.operations[stuck.operation].return_time();

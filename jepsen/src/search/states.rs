@@ -1,7 +1,8 @@
 //! States and transitions as numbers.
 //!
-//! Models may have states on the heap and slow steps. Each distinct state is kept once and numbered; each distinct
-//! pair of input and output is a *class*; each transition is computed once. The search then works on integers.
+//! Models may have states on the heap and slow steps. Each distinct state is kept once and numbered; each
+//! distinct pair of input and output is a *class*; each transition is computed once. The search then works on
+//! integers.
 
 use crate::hash::FastMap;
 use crate::model::Model;

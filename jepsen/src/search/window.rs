@@ -1,11 +1,12 @@
 //! Times become ranks, operations get slots.
 //!
-//! Only the order of calls and returns matters. The search goes from return to return: before the *n*-th return,
-//! everything called by then is a candidate. A slot is a bit in a configuration: an operation holds one from its
-//! call to its return, then the slot is free for another. Operations that never return keep theirs for good.
+//! Only the order of calls and returns matters. The search goes from return to return: before the *n*-th
+//! return, everything called by then is a candidate. A slot is a bit in a configuration: an operation holds
+//! one from its call to its return, then the slot is free for another. Operations that never return keep
+//! theirs for good.
 //!
-//! Slots come in three regions, so that one mask per region serves the whole search: writes that return, reads,
-//! and writes that never do. (Reads that never return say nothing and are left out.)
+//! Slots come in three regions, so that one mask per region serves the whole search: writes that return,
+//! reads, and writes that never do. (Reads that never return say nothing and are left out.)
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -112,7 +113,8 @@ impl<'h, M: Model> Window<'h, M> {
     }
 }
 
-/// Numbers the distinct pairs of input and output, and tells for each operation its class and whether it is a read.
+/// Numbers the distinct pairs of input and output, and tells for each operation its class and whether it is a
+/// read.
 #[expect(clippy::type_complexity, reason = "two lists that are taken apart at once")]
 fn classify<'h, M: Model>(
     model: &M,
