@@ -5,5 +5,6 @@ mod bad_requests;
 mod etcdctl;
 mod failover;
 mod kill;
+mod quoratectl;
 mod side_by_side;
 mod tidy;

@@ -25,4 +25,4 @@ pub use cluster::{Cluster, Member, MemberOptions};
 pub use etcdctl::{Etcdctl, Output};
 pub use ports::free_port;
 pub use process::{Exit, Process};
-pub use programs::{Program, peer, program};
+pub use programs::{Program, peer, program, workspace_program};

@@ -28,11 +28,16 @@ pub fn program() -> &'static Program {
         Some(path) => {
             Program { path: on_path(&path.to_string_lossy()).unwrap_or(path.into()), is_quorate: false }
         }
-        None => Program { path: build(), is_quorate: true },
+        None => Program { path: workspace_program("quorate", "quorate"), is_quorate: true },
     })
 }
 
-fn build() -> PathBuf {
+/// A program of the workspace, built in the profile and the target directory of the tests themselves.
+///
+/// # Panics
+/// When the build fails.
+#[must_use]
+pub fn workspace_program(package: &str, name: &str) -> PathBuf {
     // …/target/<profile>/deps/it-0123456789abcdef
     let test = env::current_exe().expect("a running program has a path");
     let profile_directory = test.ancestors().nth(2).expect("tests are in <target>/<profile>/deps");
@@ -44,18 +49,18 @@ fn build() -> PathBuf {
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "quorate", "--bin", "quorate", "--profile", profile])
+        .args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile])
         .arg("--target-dir")
         .arg(target_directory)
         .current_dir(workspace())
         .output()
         .expect("cargo can be started");
-    assert!(output.status.success(), "building quorate failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    profile_directory.join("quorate")
+    assert!(output.status.success(), "building {name} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    profile_directory.join(name)
 }
 
 /// The top of the workspace.
-pub(crate) fn workspace() -> &'static Path {
+fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
 }
 

@@ -21,9 +21,19 @@ impl Failure {
         Self { message: message.into(), code: 2 }
     }
 
+    /// The server ended what should have gone on.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: 5 }
+    }
+
     /// The command line makes no sense.
     pub fn arguments(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 128 }
+    }
+
+    /// Says what failed because of it.
+    pub fn within(self, what: &str) -> Self {
+        Self { message: format!("{what} ({})", self.message), code: self.code }
     }
 
     /// Says it on standard error.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod commands;
 mod failure;
 
 use std::process::ExitCode;
@@ -11,6 +12,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use bench::BenchCommand;
+use commands::DataCommand;
+use failure::Failure;
+use quorate_client::{Client, Options};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,9 +40,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Data(DataCommand),
     /// Measure a server under load.
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(Box<BenchCommand>),
 }
 
 fn main() -> ExitCode {
@@ -51,11 +57,20 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { 128 });
         }
     };
-    let result = match &arguments.command {
-        Command::Bench(command) => bench::run(command, &arguments.endpoints),
+    let result = match arguments.command {
+        Command::Bench(command) => bench::run(&command, &arguments.endpoints),
+        Command::Data(command) => talk(command, &arguments.endpoints),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Carries out a command that a few messages answer.
+fn talk(command: DataCommand, endpoints: &[String]) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::error(format!("cannot start: {error}")))?;
+    let client = Client::new(endpoints, Options::default())?;
+    runtime.block_on(commands::run(command, &client))
 }
