@@ -3,7 +3,7 @@
 
 use quorate_jepsen::etcd::{
     Compare, Delete, Error, EtcdHistory, Event, KeyValue, Keys, Options, Put, Range, Relation, Reply,
-    Request, Response, Target, Txn, WatchRequest, WatchResponse, WatchStream, check,
+    Request, Response, Store, Target, Txn, WatchRequest, WatchResponse, WatchStream, check,
 };
 use quorate_jepsen::{Operation, Returned, Verdict};
 
@@ -359,4 +359,27 @@ fn a_deletion_is_seen_as_one_event_of_its_revision() {
     story.watch(1, whole).is_valid();
     story.history.watches[0].responses[0].events[1].kv.mod_revision = 4;
     story.breaks("watch-header");
+}
+
+#[test]
+fn a_history_may_begin_with_leases_and_compactions_of_before() {
+    let mut before = Store::new();
+    for request in [
+        Request::LeaseGrant { id: 7, ttl: 60 },
+        Request::Put(Put { lease: 7, ..Put::new("a", "1") }),
+        Request::Put(Put { lease: 7, ..Put::new("a", "2") }),
+        Request::Compact { revision: 3 },
+    ] {
+        before.execute(&request).expect("nothing to refuse");
+    }
+    let read = Request::Range(Range { revision: 2, ..Range::key("a") });
+    let put = Request::Put(Put { lease: 7, ..Put::new("b", "1") });
+    let mut story = Story::default();
+    story
+        .step(read, Some(Response::refused(Error::Compacted)))
+        .step(put, Some(Response::at(4, Reply::Put { previous: None })))
+        .get("a", &[], 5);
+    let options = Options { initial: before, ..Options::default() };
+    let verdict = check(&story.history, &options);
+    assert!(verdict.is_valid(), "{verdict}");
 }

@@ -114,6 +114,9 @@ impl<'h> Gaps<'h> {
             };
             self.candidates.push(Candidate { call, cause, used: false });
         }
+        // How long leases from before the history still live is not known.
+        let expiry = |id| Candidate { call: 0, cause: Cause::Expiry(id), used: false };
+        self.candidates.extend(options.initial.leases().map(expiry));
         self.candidates.sort_by_key(|candidate| candidate.call);
     }
 

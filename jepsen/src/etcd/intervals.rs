@@ -242,6 +242,9 @@ impl LeaseUse<'_> {
 
     /// The lease was found: somebody may have granted it by then, and nobody had surely ended it.
     fn must_be_there(&self, id: i64) -> Result<(), Violation> {
+        if self.options.initial.has_lease(id) {
+            return Ok(());
+        }
         let lease = self.leases.get(&id);
         let grants = lease.map_or(&[][..], |lease| &lease.grants);
         let granted = |grant: &&usize| !self.operation.precedes(&self.operations[**grant]);
@@ -294,6 +297,9 @@ impl LeaseUse<'_> {
 
     /// The lease was found by a grant that wanted its id.
     fn may_exist(&self, id: i64) -> Result<(), Violation> {
+        if self.options.initial.has_lease(id) {
+            return Ok(());
+        }
         let others = self.leases.get(&id).map_or(&[][..], |lease| &lease.grants);
         if others.iter().any(|grant| !self.operation.precedes(&self.operations[*grant])) {
             return Ok(());
@@ -324,6 +330,7 @@ enum Compaction {
 pub(super) fn check_compactions(
     operations: &[EtcdOperation],
     revisions: &Revisions,
+    options: &Options,
 ) -> Result<(), Violation> {
     let mut said: Vec<(usize, Compaction)> = Vec::new();
     // Compactions that may have been done, and proofs (by whatever means) that one was: time and revision.
@@ -371,6 +378,8 @@ pub(super) fn check_compactions(
         .collect();
     for (index, said) in said {
         match said {
+            // It was compacted before the history began.
+            Compaction::Needs(revision) if revision <= options.initial.compacted() => {}
             Compaction::Needs(revision) => check_needed(operations, &possible, index, revision)?,
             Compaction::Forbids(revision) => check_forbidden(operations, &floors, index, revision)?,
         }

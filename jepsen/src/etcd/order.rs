@@ -81,7 +81,7 @@ fn judge(history: &EtcdHistory, options: &Options, with_log: bool) -> Result<Log
     let revisions = Revisions::new(operations, &history.watches);
     intervals::check_real_time(operations, &placed, &revisions, options)?;
     intervals::check_leases(operations, options)?;
-    intervals::check_compactions(operations, &revisions)?;
+    intervals::check_compactions(operations, &revisions, options)?;
     history.watches.iter().enumerate().try_for_each(|(index, stream)| watch::check_shape(index, stream))?;
 
     let last = placed.last().map_or(0, |last| last.revision);

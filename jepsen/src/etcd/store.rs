@@ -113,6 +113,16 @@ impl Store {
         self.leases.as_ref().is_none_or(|leases| leases.contains_key(&id))
     }
 
+    /// The ids of all leases.
+    pub fn leases(&self) -> impl Iterator<Item = i64> {
+        self.leases.iter().flat_map(|leases| leases.keys().copied())
+    }
+
+    /// The revision up to which history is compacted.
+    pub(super) fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
     /// The keys attached to a lease.
     #[must_use]
     pub fn attached(&self, lease: i64) -> Vec<Bytes> {
