@@ -36,6 +36,7 @@ pub mod fault_budget;
 pub mod history;
 pub mod invariants;
 pub mod messages;
+pub mod mutants;
 pub mod nemesis;
 pub mod options;
 pub mod queue;

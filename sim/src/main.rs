@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_sim::command::{Overrides, banner};
+use quorate_sim::mutants::{self, Fate, Workshop};
 use quorate_sim::report::{Failure, Summary, install_panic_hook};
 use quorate_sim::{core, history};
 
@@ -44,6 +45,9 @@ enum Command {
         /// How many at a time; as many as there are processors, if not given.
         #[arg(long)]
         jobs: Option<usize>,
+        /// Stop at the first seed that fails.
+        #[arg(long)]
+        first: bool,
         #[command(flatten)]
         overrides: Overrides,
     },
@@ -55,6 +59,15 @@ enum Command {
         #[command(flatten)]
         overrides: Overrides,
     },
+    /// Puts known bugs into a copy of the workspace and sees whether they are noticed.
+    Mutants {
+        /// How many seeds each may survive.
+        #[arg(long, default_value_t = 2000)]
+        seeds: u64,
+        /// Only those whose name contains this.
+        #[arg(long, default_value = "")]
+        name: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,8 +75,19 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed, overrides } => one(seed, &overrides, false),
         Command::Replay { seed, overrides } => one(seed, &overrides, true),
-        Command::Sweep { seeds, start, jobs, overrides } => sweep(start, seeds, jobs, &overrides),
+        Command::Sweep { seeds, start, jobs, first, overrides } => {
+            sweep(&Sweep { start, seeds, first, overrides: &overrides }, jobs)
+        }
+        Command::Mutants { seeds, name } => mutants(seeds, &name),
     }
+}
+
+/// Which seeds to run, and how.
+struct Sweep<'a> {
+    start: u64,
+    seeds: u64,
+    first: bool,
+    overrides: &'a Overrides,
 }
 
 /// Runs one seed.
@@ -90,10 +114,12 @@ struct Tally {
     next: AtomicU64,
     simulated_nanos: AtomicU64,
     events: AtomicU64,
+    done: AtomicU64,
     failures: Mutex<Vec<Failure>>,
 }
 
-fn sweep(start: u64, seeds: u64, jobs: Option<usize>, overrides: &Overrides) -> ExitCode {
+fn sweep(sweep: &Sweep<'_>, jobs: Option<usize>) -> ExitCode {
+    let (seeds, overrides) = (sweep.seeds, sweep.overrides);
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     // Hidden by itself where there is no terminal.
     let bar = ProgressBar::new(seeds).with_style(
@@ -104,7 +130,7 @@ fn sweep(start: u64, seeds: u64, jobs: Option<usize>, overrides: &Overrides) -> 
     let tally = Tally::default();
     std::thread::scope(|scope| {
         for _ in 0..jobs {
-            scope.spawn(|| work(start, seeds, overrides, &tally, &bar));
+            scope.spawn(|| work(sweep, &tally, &bar));
         }
     });
     bar.finish_and_clear();
@@ -112,7 +138,7 @@ fn sweep(start: u64, seeds: u64, jobs: Option<usize>, overrides: &Overrides) -> 
     let mut failures = tally.failures.into_inner().expect("no worker has panicked");
     failures.sort_by_key(|failure| failure.options.seed);
     let simulated = Duration::from_nanos(tally.simulated_nanos.into_inner());
-    println!("{}", speed(seeds, simulated, tally.events.into_inner(), clock.elapsed()));
+    println!("{}", speed(tally.done.into_inner(), simulated, tally.events.into_inner(), clock.elapsed()));
     for failure in failures.iter().skip(1) {
         println!("seed {} violates {}", failure.options.seed, failure.violation);
     }
@@ -126,13 +152,15 @@ fn sweep(start: u64, seeds: u64, jobs: Option<usize>, overrides: &Overrides) -> 
     }
 }
 
-fn work(start: u64, seeds: u64, overrides: &Overrides, tally: &Tally, bar: &ProgressBar) {
+fn work(sweep: &Sweep<'_>, tally: &Tally, bar: &ProgressBar) {
     loop {
         let number = tally.next.fetch_add(1, Ordering::Relaxed);
-        if number >= seeds {
+        let enough =
+            sweep.first && !tally.failures.lock().expect("no worker panics while it holds this").is_empty();
+        if number >= sweep.seeds || enough {
             return;
         }
-        let options = overrides.options(start + number);
+        let options = sweep.overrides.options(sweep.start + number);
         let result = core::run(&options, false);
         let summary = match &result {
             Ok(summary) => summary,
@@ -142,6 +170,7 @@ fn work(start: u64, seeds: u64, overrides: &Overrides, tally: &Tally, bar: &Prog
         let nanos = u64::try_from(simulated.as_nanos()).expect("a run is shorter than centuries");
         tally.simulated_nanos.fetch_add(nanos, Ordering::Relaxed);
         tally.events.fetch_add(events, Ordering::Relaxed);
+        tally.done.fetch_add(1, Ordering::Relaxed);
         if let Err(failure) = result {
             let mut failures = tally.failures.lock().expect("no worker panics while it holds this");
             failures.push(*failure);
@@ -149,6 +178,42 @@ fn work(start: u64, seeds: u64, overrides: &Overrides, tally: &Tally, bar: &Prog
         }
         bar.inc(1);
     }
+}
+
+/// Builds each mutant and sweeps seeds with it; prints what became of it.
+fn mutants(seeds: u64, name: &str) -> ExitCode {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let scratch = workspace.join("target").join("mutants");
+    let outcome = mutants::parse(mutants::TABLE).and_then(|table| {
+        let workshop = Workshop::new(&workspace, &scratch).map_err(|error| error.to_string())?;
+        Ok((table, workshop))
+    });
+    let (table, workshop) = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut survivors = 0;
+    println!("{:<42} {:<10} {:>6} {:>8}  oracle", "mutant", "fate", "seeds", "time");
+    for mutant in table.iter().filter(|mutant| mutant.name.contains(name)) {
+        match workshop.judge(mutant, seeds) {
+            Ok(Fate::Killed { oracle, seeds, seconds }) => {
+                println!("{:<42} {:<10} {seeds:>6} {seconds:>7.2}s  {oracle}", mutant.name, "killed");
+            }
+            Ok(Fate::Survived) => {
+                survivors += 1;
+                println!("{:<42} {:<10} {seeds:>6}", mutant.name, "survived");
+            }
+            Err(error) => {
+                survivors += 1;
+                println!("{:<42} {error}", mutant.name);
+            }
+        }
+    }
+    println!("{survivors} survivors");
+    if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints a failure, and how to run it again; leaves its history in a file.
