@@ -3,8 +3,12 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use quorate_jepsen::Verdict;
-use quorate_jepsen::etcd::{self, EtcdHistory, Request, WatchRequest, WatchResponse, WatchStream};
+use quorate_jepsen::etcd::{
+    self, Bytes, Compare, EtcdHistory, Reply, Request, Response, Target, Txn, WatchRequest, WatchResponse,
+    WatchStream,
+};
+use quorate_jepsen::models::{Register, RegisterInput, RegisterOutput};
+use quorate_jepsen::{History, Limits, Operation, Returned, Value, Verdict};
 
 use crate::invariants::Violation;
 use crate::time::Time;
@@ -79,7 +83,7 @@ impl Recorder {
 pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
     let options = etcd::Options { members_never_go_back: !crashes, ..etcd::Options::default() };
     match etcd::check(history, &options) {
-        Verdict::Valid => Ok(()),
+        Verdict::Valid => judge_registers(history),
         Verdict::Invalid(violation) => {
             let mut detail = violation.sentence.clone();
             for &operation in &violation.operations {
@@ -92,22 +96,72 @@ pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
     }
 }
 
+/// Judges each register by itself, by an engine that knows nothing of revisions (zones, or a search): a second opinion.
+fn judge_registers(history: &EtcdHistory) -> Result<(), Violation> {
+    let mut registers = History::<RegisterInput, RegisterOutput>::new();
+    for operation in &history.operations.operations {
+        let Some((input, output)) = register_operation(&operation.input, operation.output()) else {
+            continue;
+        };
+        let returned = operation
+            .returned
+            .as_ref()
+            .zip(output)
+            .map(|(returned, output)| Returned { at: returned.at, output });
+        let (process, call) = (operation.process, operation.call);
+        registers.operations.push(Operation { process, call, input, returned });
+    }
+    let limits = Limits { configurations: CONFIGURATIONS_MAX, explain: false, ..Limits::default() };
+    match quorate_jepsen::check(&Register::default(), &registers, &limits) {
+        Verdict::Valid | Verdict::Unknown(_) => Ok(()),
+        Verdict::Invalid(violation) => {
+            Err(Violation { invariant: "linearizable registers", detail: violation.sentence })
+        }
+    }
+}
+
+/// What an operation of the register workload asks a register, and what the register answered if that says anything.
+fn register_operation(
+    request: &Request,
+    response: Option<&Response>,
+) -> Option<(RegisterInput, Option<RegisterOutput>)> {
+    let reply = response.and_then(|response| response.result.as_ref().ok());
+    let ours = |key: &Bytes| key.as_slice().starts_with(REGISTERS.as_bytes());
+    let name = |key: &Bytes| Some(String::from_utf8_lossy(key.as_slice()).into_owned());
+    let value = |bytes: &Bytes| Value::text(&String::from_utf8_lossy(bytes.as_slice()));
+    match request {
+        Request::Range(range) if range.keys.is_single() && ours(&range.keys.key) && !range.serializable => {
+            let Reply::Range { kvs, .. } = reply? else { return None };
+            let seen = kvs.first().map_or(Value::Nil, |kv| value(&kv.value));
+            Some((RegisterInput::Read(name(&range.keys.key)), Some(RegisterOutput::Value(seen))))
+        }
+        Request::Put(put) if ours(&put.key) => Some((
+            RegisterInput::Write(name(&put.key), value(&put.value)),
+            reply.map(|_| RegisterOutput::Done),
+        )),
+        Request::Txn(Txn { compares, success, .. }) => {
+            let [Compare { keys, target: Target::Value(from), .. }] = &compares[..] else { return None };
+            let [Request::Put(put)] = &success[..] else { return None };
+            let output = match reply {
+                Some(Reply::Txn { succeeded, .. }) => Some(RegisterOutput::Swapped(*succeeded)),
+                _ => None,
+            };
+            let input = RegisterInput::CompareAndSet(name(&keys.key), value(from), value(&put.value));
+            ours(&keys.key).then_some((input, output))
+        }
+        _ => None,
+    }
+}
+
+/// The prefix of the registers' keys.
+const REGISTERS: &str = "r/";
+
+/// A search that needs more gives no verdict: the order of revisions has given one already.
+const CONFIGURATIONS_MAX: u64 = 200_000;
+
 /// Writes a history as JSON lines, for `quorate-jepsen check`.
 pub fn write(history: &EtcdHistory, path: &Path) -> std::io::Result<()> {
     let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
-    for operation in &history.operations.operations {
-        let returned = operation.returned.as_ref();
-        let line = serde_json::json!({
-            "process": operation.process,
-            "call": operation.call,
-            "request": operation.input,
-            "return": returned.map(|returned| returned.at),
-            "response": returned.map(|returned| &returned.output),
-        });
-        writeln!(out, "{line}")?;
-    }
-    for stream in &history.watches {
-        writeln!(out, "{}", serde_json::json!({ "watch": stream }))?;
-    }
+    quorate_jepsen::format::lines::write_etcd(history, &mut out)?;
     out.flush()
 }

@@ -43,6 +43,9 @@ enum Command {
         /// The first one.
         #[arg(long, default_value_t = 0)]
         start: u64,
+        /// Run each seed a second time, and demand that it is the same run.
+        #[arg(long)]
+        twice: bool,
         #[command(flatten)]
         overrides: Overrides,
     },
@@ -62,7 +65,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed, overrides } => one(seed, &overrides, false),
         Command::Replay { seed, overrides } => one(seed, &overrides, true),
-        Command::Sweep { seeds, start, overrides } => sweep(start, seeds, &overrides),
+        Command::Sweep { seeds, start, twice, overrides } => sweep(start, seeds, twice, &overrides),
     }
 }
 
@@ -141,31 +144,49 @@ fn judge(shared: &Shared, time: Time) -> Result<Summary, Box<Failure>> {
     }
 }
 
-fn sweep(start: u64, seeds: u64, overrides: &Overrides) -> ExitCode {
-    let program = std::env::current_exe().expect("the program knows where it is");
+fn sweep(start: u64, seeds: u64, twice: bool, overrides: &Overrides) -> ExitCode {
     let clock = start_clock();
     let mut simulated = 0.0;
     let mut violations = 0;
     for seed in start..start + seeds {
-        let arguments = format!("run --seed {seed}{}", overrides.arguments());
-        let output = std::process::Command::new(&program)
-            .args(arguments.split_whitespace())
-            .output()
-            .expect("the program can run itself");
-        let text = String::from_utf8_lossy(&output.stdout);
-        if output.status.success() {
-            let line = text.lines().last().unwrap_or_default();
-            println!("{line}");
-            simulated += seconds(line);
-        } else {
+        let first = run_alone(seed, overrides);
+        let line = first.text.lines().last().unwrap_or_default();
+        simulated += seconds(line);
+        if !first.success {
             violations += 1;
-            println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+            println!("{}", first.text);
+        } else if twice && run_alone(seed, overrides).text != first.text {
+            violations += 1;
+            println!("seed {seed} ran differently the second time: {line}");
+        } else {
+            println!("{line}");
         }
     }
     let wall = clock.elapsed().as_secs_f64().max(1e-9);
     println!("{seeds} seeds in {wall:.1}s: {:.0} simulated seconds per second", simulated / wall);
     println!("{violations} violations");
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What a seed printed, and whether everything held.
+struct Ran {
+    text: String,
+    success: bool,
+}
+
+/// Runs a seed in a process of its own.
+fn run_alone(seed: u64, overrides: &Overrides) -> Ran {
+    let program = std::env::current_exe().expect("the program knows where it is");
+    let arguments = format!("run --seed {seed}{}", overrides.arguments());
+    let output = std::process::Command::new(program)
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("the program can run itself");
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+    }
+    Ran { text, success: output.status.success() }
 }
 
 /// The simulated seconds in a summary's line.
