@@ -91,7 +91,7 @@ impl Body for ReplyBody {
 impl StreamBody {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         loop {
-            // Before the driver is polled, so that it finds room; and after, by way of the loop.
+            // Before the driver is polled, so that it finds room; and after, should it have ended.
             match self.frames.poll_recv(context) {
                 Poll::Ready(Some(bytes)) => return Poll::Ready(Some(Frame::data(bytes))),
                 // The driver has dropped its sender: it is about to end, or has.
@@ -106,9 +106,53 @@ impl StreamBody {
                     self.driver = None;
                     self.status = Some(status);
                 }
-                Poll::Pending if self.frames.is_empty() => return Poll::Pending,
-                Poll::Pending => {}
+                // Tokio bounds what a task may receive in one go: then `poll_recv` says `Pending` although
+                // there is something, and to call it again would go on for ever. `try_recv` is not bounded,
+                // and if there is nothing, both the driver and the channel will wake the task.
+                Poll::Pending => {
+                    return self
+                        .frames
+                        .try_recv()
+                        .map_or(Poll::Pending, |bytes| Poll::Ready(Some(Frame::data(bytes))));
+                }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// More messages than tokio lets a task receive without a pause.
+    #[test]
+    fn a_burst_of_messages_comes_whole_and_in_order() {
+        const MESSAGES: u32 = 10_000;
+        let mut body = ReplyBody::stream(|frames| async move {
+            for number in 0..MESSAGES {
+                frames.send(Bytes::copy_from_slice(&number.to_be_bytes())).await.expect("the body is read");
+                // Others may wake the task between two messages.
+                if number % 64 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Status::OK
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made");
+        let frames = runtime.block_on(async {
+            let mut frames = Vec::new();
+            while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+                frames.push(frame);
+            }
+            frames
+        });
+        let (trailers, data) = frames.split_last().expect("there are frames");
+        assert!(trailers.is_trailers());
+        assert_eq!(data.len(), MESSAGES as usize);
+        for (number, frame) in (0..MESSAGES).zip(data) {
+            assert_eq!(frame.data_ref().map(|bytes| &bytes[..]), Some(&number.to_be_bytes()[..]));
         }
     }
 }
