@@ -21,6 +21,9 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// Most appends sent to one peer and not yet acknowledged.
     pub inflight_max: usize,
+    /// How long a small append may be held back while two others have not been acknowledged yet:
+    /// entries that come in the meantime travel with it. Zero holds nothing back.
+    pub append_hold: Duration,
     /// Most reads that may wait for their read index; more are dropped at once.
     pub reads_max: usize,
     /// Whether a follower asks around before it starts an election (thesis §9.6).
@@ -37,6 +40,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(100),
             append_bytes_max: 1 << 20,
             inflight_max: 256,
+            append_hold: Duration::from_millis(1),
             reads_max: 1 << 16,
             pre_vote: true,
         }

@@ -34,6 +34,10 @@ pub enum Input<C> {
         /// Entries at or below this index may be forgotten.
         keep_after: Index,
     },
+    /// The owner can do without the entries up to this index: it has applied them, they are durable, and a peer
+    /// that needs them can be sent a snapshot instead. Memory is freed; the disk keeps what it has until a
+    /// snapshot is taken. What is not yet applied or durable is kept all the same.
+    Forget(Index),
     /// A whole snapshot, streamed by `from` (the leader of `term`), is durable here. Raft decides
     /// whether it is news: [`Output::Restore`] follows if it holds what the log does not. In any case
     /// the present leader is told what this member has.

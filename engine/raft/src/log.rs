@@ -86,6 +86,10 @@ impl<C: Command> Log<C> {
         self.persisted
     }
 
+    pub(crate) fn emitted(&self) -> Index {
+        self.emitted
+    }
+
     /// The entries from `first` on.
     pub(crate) fn entries_from(&self, first: Index) -> impl Iterator<Item = &Entry<C>> {
         let skip = self.offset(first).unwrap_or(0);
@@ -189,7 +193,7 @@ impl<C: Command> Log<C> {
         self.unwritten = self.unwritten.max(index.next());
     }
 
-    /// Forgets the entries up to `index`, which a durable snapshot covers.
+    /// Forgets the entries up to `index`, which are durable, be it in the log on disk or in a snapshot.
     pub(crate) fn compact(&mut self, index: Index) {
         assert!(index <= self.emitted, "the owner was given what it compacts");
         let Some(term) = self.term_at(index) else { return };

@@ -34,6 +34,10 @@ pub(crate) struct Progress {
     pub(crate) round: u64,
     /// When the peer was last heard of as a follower of this term.
     pub(crate) contact: Instant,
+    /// When an append was last sent.
+    append_at: Instant,
+    /// What there is to say is held back until then.
+    pub(crate) held_until: Option<Instant>,
 }
 
 /// How entries flow to a peer.
@@ -52,6 +56,12 @@ enum Flow {
     },
     Snapshot,
 }
+
+/// Appends with entries that a follower has been sent and not acknowledged: one being synced and one waiting.
+const APPENDS_UNDER_WAY: usize = 2;
+
+/// More entries than this are worth an append of their own at once.
+const HELD_ENTRIES_MAX: u64 = 512;
 
 /// What a peer needs.
 pub(crate) enum Need<C> {
@@ -72,6 +82,8 @@ impl Progress {
             round_sent: 0,
             round: 0,
             contact: now,
+            append_at: now,
+            held_until: None,
         }
     }
 
@@ -81,7 +93,9 @@ impl Progress {
         log: &Log<C>,
         config: &Config,
         round: u64,
+        now: Instant,
     ) -> Option<Need<C>> {
+        self.held_until = None;
         let has_room = match &self.flow {
             Flow::Probe { .. } => true,
             Flow::Replicate { inflight, .. } => inflight.len() < config.inflight_max,
@@ -94,9 +108,10 @@ impl Progress {
             Flow::Replicate { verify, .. } => *verify || (has_room && has_news),
             Flow::Snapshot => false,
         };
-        if !due {
+        if !due || self.holds_back(log, config, now) {
             return None;
         }
+        self.append_at = now;
         let index = self.next.prev();
         let Some(term) = log.term_at(index) else {
             self.flow = Flow::Snapshot;
@@ -118,6 +133,23 @@ impl Progress {
         self.commit_sent = commit;
         self.round_sent = round;
         Some(Need::Append(Body::Append { previous: Position { term, index }, entries, commit, round }))
+    }
+
+    /// Whether the next append had better wait until one of those under way is acknowledged.
+    ///
+    /// With two under way, the follower syncs one while the other is there already, so a third one would only wait
+    /// there for its turn. Held back here it gathers what comes meanwhile: one message, one write and one sync instead
+    /// of several, and nothing is later for it. The limit in time is for distances where a round trip is much
+    /// longer than a sync.
+    fn holds_back<C: Command>(&mut self, log: &Log<C>, config: &Config, now: Instant) -> bool {
+        let Flow::Replicate { inflight, verify } = &self.flow else { return false };
+        let until = self.append_at + config.append_hold;
+        let many = log.last().index.0.saturating_sub(self.next.0) >= HELD_ENTRIES_MAX;
+        // What did not fit into an append of this same turn follows it at once.
+        let young = self.append_at < now && now < until;
+        let holds = young && inflight.len() >= APPENDS_UNDER_WAY && !verify && !many;
+        self.held_until = holds.then_some(until);
+        holds
     }
 
     /// The peer's log equals ours up to `matched`, durably.

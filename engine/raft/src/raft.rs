@@ -117,6 +117,7 @@ impl<C: Command> Raft<C> {
             Input::Message { from, message } => self.on_message(from, message),
             Input::Persisted(write) => self.on_persisted(write),
             Input::SnapshotTaken { meta, keep_after } => self.on_snapshot_taken(&meta, keep_after),
+            Input::Forget(index) => self.on_forget(index),
             Input::SnapshotReceived { from, term, meta } => self.on_snapshot_received(from, term, meta),
             Input::SnapshotFailed { to } => self.on_snapshot_failed(to),
             Input::Wake => self.on_wake(),
@@ -143,7 +144,11 @@ impl<C: Command> Raft<C> {
             State::PreCandidate(campaign) | State::Candidate(campaign) => {
                 Some((campaign.election_at, "election"))
             }
-            State::Leader(leader) => leader.heartbeat_at().map(|at| (at, "heartbeat")),
+            State::Leader(leader) => {
+                let heartbeat = leader.heartbeat_at().map(|at| (at, "heartbeat"));
+                let held = leader.held_until().map(|at| (at, "held append"));
+                heartbeat.into_iter().chain(held).min()
+            }
         }
     }
 
@@ -256,6 +261,11 @@ impl<C: Command> Raft<C> {
         assert!(keep_after <= meta.position.index, "entries after a snapshot are still needed");
         self.log.on_snapshot(meta.position.index);
         self.log.compact(keep_after);
+        self.memberships.on_compact(self.log.start().index);
+    }
+
+    fn on_forget(&mut self, index: Index) {
+        self.log.compact(index.min(self.log.persisted()).min(self.log.emitted()));
         self.memberships.on_compact(self.log.start().index);
     }
 

@@ -35,6 +35,9 @@ enum Command {
         /// Most appends in flight to one peer.
         #[arg(key)]
         inflight: Option<usize>,
+        /// Milliseconds for which a small append is held back while two are under way.
+        #[arg(key)]
+        hold: Option<u64>,
         /// Most reads that wait at one member.
         #[arg(key)]
         reads: Option<usize>,
@@ -225,11 +228,12 @@ impl goldenscript::Runner for Runner {
 
     fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
         let mut lines = Vec::new();
-        if let Command::Cluster { voters, learners, pre_vote, append_bytes, inflight, reads } = command {
+        if let Command::Cluster { voters, learners, pre_vote, append_bytes, inflight, hold, reads } = command {
             self.start(*voters, *learners, |config| {
                 config.pre_vote = pre_vote.unwrap_or(config.pre_vote);
                 config.append_bytes_max = append_bytes.unwrap_or(config.append_bytes_max);
                 config.inflight_max = inflight.unwrap_or(config.inflight_max);
+                config.append_hold = hold.map_or(config.append_hold, Duration::from_millis);
                 config.reads_max = reads.unwrap_or(config.reads_max);
             });
         } else if self.cluster.is_none() {

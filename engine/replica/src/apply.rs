@@ -8,6 +8,7 @@ use quorate_store::{Applied, Command};
 
 use crate::io::{Body, Error, Output, Proposal, RequestId, Response, SharedProposal};
 use crate::leases::Leases;
+use crate::limits::LOG_ENTRY_BYTES;
 use crate::pending::Ask;
 use crate::replica::Replica;
 
@@ -20,7 +21,7 @@ impl Replica {
             match entry.payload {
                 Payload::Noop => {}
                 Payload::Command(proposal) => {
-                    self.snapshots.log_bytes += proposal.size() as u64;
+                    self.snapshots.log_bytes += proposal.size() as u64 + LOG_ENTRY_BYTES;
                     self.apply_proposal(&proposal.0);
                 }
                 Payload::Membership(configuration) => {

@@ -41,8 +41,19 @@ pub(crate) const LEASE_ASKS_MAX: usize = 1 << 16;
 /// About how many bytes of the store go into one chunk of a snapshot.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
 
-/// Bytes of applied commands after which a snapshot is due, however few they are.
-pub(crate) const SNAPSHOT_LOG_BYTES_MAX: u64 = 256 << 20;
+/// What an entry of the log counts for beside its command: as much as etcd's quota adds to a put, and twice what the
+/// store adds to a version, so that a small store's snapshots are soon worth their while.
+pub(crate) const LOG_ENTRY_BYTES: u64 = 256;
+
+/// Bytes of applied commands after which a snapshot is due, however few they are and however large the store is:
+/// what a restart has to read again.
+pub(crate) const SNAPSHOT_LOG_BYTES_MAX: u64 = 1 << 30;
+
+/// The log in memory is cut when it holds this many times what members that lag are to find there.
+pub(crate) const LOG_SLACK: u64 = 2;
+
+/// Applied entries that stay in memory at least until then.
+pub(crate) const LOG_ENTRIES_MIN: u64 = 64;
 
 /// Peers that are sent a snapshot at the same time.
 pub(crate) const SNAPSHOT_PEERS_MAX: usize = 2;

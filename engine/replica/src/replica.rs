@@ -214,6 +214,7 @@ impl Replica {
             self.begin_read_round();
             self.answer_confirmed_reads();
             self.maybe_take_snapshot();
+            self.maybe_cut_log();
             self.continue_sending();
             if !self.drain_raft() {
                 break;

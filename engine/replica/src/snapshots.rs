@@ -17,7 +17,7 @@ use quorate_store::{ImportError, SnapshotCursor, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::io::Output;
-use crate::limits::{CHUNK_BYTES, SNAPSHOT_LOG_BYTES_MAX};
+use crate::limits::{CHUNK_BYTES, LOG_ENTRIES_MIN, LOG_SLACK, SNAPSHOT_LOG_BYTES_MAX};
 use crate::replica::Replica;
 use crate::sessions::{Session, Sessions};
 use crate::transfer::{Incoming, Outgoing};
@@ -108,6 +108,8 @@ pub(crate) struct Snapshots {
     pub(crate) durable: Index,
     /// Bytes of commands applied since the last one was begun.
     pub(crate) log_bytes: u64,
+    /// The log in memory begins after this, or later.
+    cut: Index,
     /// The one that this member is taking.
     own: Option<Own>,
     /// The one that a leader is sending.
@@ -144,7 +146,7 @@ struct Saving {
 
 impl Snapshots {
     pub(crate) fn new(durable: Index) -> Snapshots {
-        Snapshots { durable, ..Snapshots::default() }
+        Snapshots { durable, cut: durable, ..Snapshots::default() }
     }
 
     /// A number for a file that is being begun.
@@ -162,14 +164,17 @@ impl Snapshots {
 
 /// Taking snapshots of this member's own state, and the disk's side of all of them.
 impl Replica {
-    /// Begins a snapshot if the log has grown enough since the last one.
+    /// Begins a snapshot if the log has grown enough since the last one: by `snapshot_entries`, and by as much as the
+    /// snapshot will write. So snapshots write no more than the log does, however large the store is; with a count
+    /// alone, a large store would be written again and again.
     pub(crate) fn maybe_take_snapshot(&mut self) {
         let snapshots = &self.snapshots;
         let busy = snapshots.own.is_some() || snapshots.incoming.is_some() || !snapshots.disk_is_free();
         // (A snapshot from the leader may be durable before its entries are applied.)
         let entries = self.applied.index.0.saturating_sub(snapshots.durable.0);
-        let due =
-            entries >= self.config.snapshot_entries.max(1) || snapshots.log_bytes >= SNAPSHOT_LOG_BYTES_MAX;
+        let worthwhile = snapshots.log_bytes >= self.store.size_bytes();
+        let due = (entries >= self.config.snapshot_entries.max(1) && worthwhile)
+            || snapshots.log_bytes >= SNAPSHOT_LOG_BYTES_MAX;
         if busy || !due || entries == 0 {
             return;
         }
@@ -178,6 +183,20 @@ impl Replica {
         self.snapshots.own = Some(Own { file, export, keep_after: Index(0) });
         self.snapshots.log_bytes = 0;
         self.save_own_chunk();
+    }
+
+    /// Lets Raft forget entries that only a member that lags far would ask for; it will be sent a snapshot. The
+    /// disk keeps them until a snapshot is durable, for this member's own restart.
+    pub(crate) fn maybe_cut_log(&mut self) {
+        let (applied, catchup) = (self.applied.index.0, self.config.catchup_entries);
+        if applied - self.snapshots.cut.0 < LOG_SLACK * catchup.max(LOG_ENTRIES_MIN) {
+            return;
+        }
+        let cut = keep_after(self.applied, catchup, &self.snapshots.outgoing);
+        if cut > self.snapshots.cut {
+            self.snapshots.cut = cut;
+            self.raft_handle(quorate_raft::Input::Forget(cut));
+        }
     }
 
     /// What a snapshot of the present state covers.
@@ -237,8 +256,7 @@ impl Replica {
     }
 }
 
-/// Up to where the log may be forgotten: all but the last `catchup` entries that the snapshot covers,
-/// and nothing that a peer will need after the snapshot that it is being sent.
+/// Up to where the log may be forgotten: all but the last `catchup` entries up to `position`, and nothing that a peer will need after the snapshot that it is being sent.
 fn keep_after(position: Position, catchup: u64, outgoing: &BTreeMap<NodeId, Outgoing>) -> Index {
     let catchup = position.index.0.saturating_sub(catchup);
     let needed = outgoing.values().map(|outgoing| outgoing.position.index.0).min();

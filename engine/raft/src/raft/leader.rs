@@ -32,6 +32,11 @@ impl Leader {
         (!self.peers.is_empty()).then_some(self.heartbeat_at)
     }
 
+    /// When to send what is held back.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.peers.values().filter_map(|peer| peer.held_until).min()
+    }
+
     /// The latest time by which a quorum had been heard of.
     pub(super) fn quorum_contact(&self, configuration: &Configuration, own: NodeId, now: Instant) -> Instant {
         let contact =
@@ -174,7 +179,7 @@ impl<C: Command> Raft<C> {
         let round = leader.reads.newest();
         let heartbeat_due = mem::take(&mut leader.heartbeat_due);
         for (&to, peer) in &mut leader.peers {
-            while let Some(need) = peer.next_need(&self.log, &self.config, round) {
+            while let Some(need) = peer.next_need(&self.log, &self.config, round, self.now) {
                 self.outputs.push_back(match need {
                     Need::Append(body) => Output::Send { to, message: Message { term: self.term, body } },
                     Need::Snapshot => Output::SnapshotNeeded { to },
