@@ -27,7 +27,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub use options::BenchCommand;
 use options::{Extent, LeaseOperation, LoadOptions, Plan, Workload};
 use process::Usage;
-use report::{Consumption, Report};
+use report::{Consumption, Report, Times};
 use tally::Tally;
 use worker::{Goal, Shared, Worker, share};
 
@@ -98,14 +98,16 @@ fn execute(plan: &Plan, options: &LoadOptions) -> Result<Report, Failure> {
         for worker in workers {
             tally.add(&worker.join().expect("workers do not panic")?);
         }
-        let ended = shared.now();
+        let ended = shared.ended_at.load(Ordering::SeqCst);
         if plan.workload == Workload::Watch {
             // Events may come until the end.
             after = (Usage::of(&options.server_pids), Usage::own());
         }
         progress.finish();
-        let seconds = (ended.min(until) - measure_from) as f64 / 1e9;
-        let mut report = Report::new(plan, tally, seconds, shared.events_outstanding());
+        let seconds = |end: u64| end.saturating_sub(measure_from) as f64 / 1e9;
+        // Calls count that were started in time; events come until they have all come.
+        let times = Times { calls: seconds(ended.min(until)), events: seconds(ended) };
+        let mut report = Report::new(plan, tally, times, shared.events_outstanding());
         let count = report.unit_count();
         if !options.server_pids.is_empty() {
             report.servers = Some(Consumption::between(before.0?, after.0?, count));

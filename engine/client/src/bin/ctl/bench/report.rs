@@ -107,13 +107,23 @@ impl Latency {
     }
 }
 
+/// How long was measured, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// While calls were started, and until the last was answered if their number was given.
+    pub calls: f64,
+    /// Until the last event.
+    pub events: f64,
+}
+
 impl Report {
-    /// Puts figures to what was counted in `seconds`.
-    pub fn new(plan: &Plan, tally: Tally, seconds: f64, events_lost: u64) -> Self {
+    /// Puts figures to what was counted.
+    pub fn new(plan: &Plan, tally: Tally, times: Times, events_lost: u64) -> Self {
+        let seconds = times.calls;
         let operations = tally.latency.len();
         let events = (plan.workload == super::options::Workload::Watch).then(|| Events {
             count: tally.event_latency.len(),
-            per_second: tally.event_latency.len() as f64 / seconds,
+            per_second: tally.event_latency.len() as f64 / times.events,
             latency_ms: Latency::of(&tally.event_latency),
             lost: events_lost,
         });

@@ -44,6 +44,8 @@ pub struct Shared {
     pub events_received: AtomicU64,
     /// Workers whose calls have all been answered.
     finished: AtomicU32,
+    /// When the last answer or event came.
+    pub ended_at: AtomicU64,
 }
 
 impl Shared {
@@ -56,6 +58,7 @@ impl Shared {
             events_expected: AtomicU64::new(0),
             events_received: AtomicU64::new(0),
             finished: AtomicU32::new(0),
+            ended_at: AtomicU64::new(0),
         }
     }
 
@@ -352,6 +355,7 @@ impl<'a> Worker<'a> {
             }
             self.turn(self.shared.now() + 10_000_000);
         }
+        self.shared.ended_at.fetch_max(self.shared.now(), Ordering::SeqCst);
         self.calls.tally
     }
 
