@@ -2,11 +2,12 @@
 //!
 //! Two rules, and why:
 //!
-//! - **Survivable.** Nothing is injected that no correct system could survive. Disks are honest and nobody loses a
-//!   whole one, so any number of members may lose power at once: what they acknowledged, they still have.
-//! - **Not idle.** A cluster without a quorum is perfectly safe and shows nothing. At any time at most a minority
-//!   is *impaired* (down, paused, cut off, or with a clock that stands still); only a power loss of all members,
-//!   which ends at once, is exempt.
+//! - **Survivable.** Nothing is injected that no correct system could survive. Disks are honest and nobody
+//!   loses a whole one, so any number of members may lose power at once: what they acknowledged, they still
+//!   have.
+//! - **Not idle.** A cluster without a quorum is perfectly safe and shows nothing. At any time at most a
+//!   minority is *impaired* (down, paused, cut off, or with a clock that stands still); only a power loss of
+//!   all members, which ends at once, is exempt.
 
 use quorate_raft::NodeId;
 

@@ -78,8 +78,8 @@ impl Recorder {
     }
 }
 
-/// Judges a history. `crashes` tells whether members may have lost what they had not synced: a member does not
-/// sync how far it has applied, so its own, stale reads may then go back.
+/// Judges a history. `crashes` tells whether members may have lost what they had not synced: a member does
+/// not sync how far it has applied, so its own, stale reads may then go back.
 pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
     let options = etcd::Options { members_never_go_back: !crashes, ..etcd::Options::default() };
     match etcd::check(history, &options) {
@@ -96,7 +96,8 @@ pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
     }
 }
 
-/// Judges each register by itself, by an engine that knows nothing of revisions (zones, or a search): a second opinion.
+/// Judges each register by itself, by an engine that knows nothing of revisions (zones, or a search): a
+/// second opinion.
 fn judge_registers(history: &EtcdHistory) -> Result<(), Violation> {
     let mut registers = History::<RegisterInput, RegisterOutput>::new();
     for operation in &history.operations.operations {
@@ -120,7 +121,8 @@ fn judge_registers(history: &EtcdHistory) -> Result<(), Violation> {
     }
 }
 
-/// What an operation of the register workload asks a register, and what the register answered if that says anything.
+/// What an operation of the register workload asks a register, and what the register answered if that says
+/// anything.
 fn register_operation(
     request: &Request,
     response: Option<&Response>,

@@ -1,28 +1,31 @@
-//! The seeded simulator: a whole cluster in one thread, in which everything that can go wrong does, and which does it
-//! again in the very same way if it is given the same seed.
+//! The seeded simulator: a whole cluster in one thread, in which everything that can go wrong does, and which
+//! does it again in the very same way if it is given the same seed.
 //!
 //! # The idea
 //!
-//! A member of the cluster is a value without clock, disk or network ([`quorate_replica::Replica`]). So all three can be
-//! replaced by ones that fail on purpose, and time can be skipped when nothing happens. A run draws everything from one
-//! number: the cluster, the clients, the faults, every delay. While it goes on, properties of the protocol are checked
-//! after every event; when it is over, what the clients saw goes to the checker (`quorate_jepsen`).
+//! A member of the cluster is a value without clock, disk or network ([`quorate_replica::Replica`]). So all
+//! three can be replaced by ones that fail on purpose, and time can be skipped when nothing happens. A run
+//! draws everything from one number: the cluster, the clients, the faults, every delay. While it goes on,
+//! properties of the protocol are checked after every event; when it is over, what the clients saw goes to
+//! the checker (`quorate_jepsen`).
 //!
 //! # Two depths
 //!
-//! - **Core** ([`core`]): replicas and the log's record format, driven straight from an event queue. A plain build. For
-//!   volume: deep bugs cost thousands of seeds, so seeds per second count.
-//! - **Whole** (the program `quorate-sim-whole`): the real driver, storage, codec and services as async tasks under
-//!   madsim's executor, one process per seed. For reach.
+//! - **Core** ([`core`]): replicas and the log's record format, driven straight from an event queue. A plain
+//!   build. For volume: deep bugs cost thousands of seeds, so seeds per second count.
+//! - **Whole** (the program `quorate-sim-whole`): the real driver, storage, codec and services as async tasks
+//!   under madsim's executor, one process per seed. For reach.
 //!
-//! Both share the vocabulary: [`options`], [`env`], [`nemesis`], [`workload`], [`invariants`], [`history`], [`trace`].
+//! Both share the vocabulary: [`options`], [`env`], [`nemesis`], [`workload`], [`invariants`], [`history`],
+//! [`trace`].
 //!
 //! # What holds here
 //!
-//! - **One seed, one run.** Whatever is random is drawn from a stream of the seed; nothing reads a real clock, a thread's
-//!   number or the order of a hash map. The [`trace`] hash tells.
+//! - **One seed, one run.** Whatever is random is drawn from a stream of the seed; nothing reads a real
+//!   clock, a thread's number or the order of a hash map. The [`trace`] hash tells.
 //! - **Every run is survivable** ([`fault_budget`]), so that liveness can be demanded of it.
-//! - **An oracle shares no code with the accused.** Invariants look at outputs and disks; the checker is a crate of its own.
+//! - **An oracle shares no code with the accused.** Invariants look at outputs and disks; the checker is a
+//!   crate of its own.
 //!
 //! # What is not here
 //!

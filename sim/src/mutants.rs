@@ -1,8 +1,9 @@
 //! Mutants: known bugs, put into a copy of the product to see that the simulator notices.
 //!
-//! An oracle that never objects looks just like a product that is never wrong. So known bugs are kept as a table of small
-//! changes (`mutants.txt`), outside of the product's source, which knows nothing of them. `quorate-sim mutants` applies each to
-//! a scratch copy of the workspace, builds the simulator there, and sweeps seeds until one fails.
+//! An oracle that never objects looks just like a product that is never wrong. So known bugs are kept as a
+//! table of small changes (`mutants.txt`), outside of the product's source, which knows nothing of them.
+//! `quorate-sim mutants` applies each to a scratch copy of the workspace, builds the simulator there, and
+//! sweeps seeds until one fails.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,12 @@
 //! Who breaks things: a schedule of faults, drawn before the run begins.
 //!
-//! The schedule is data, and says of every fault when it begins, how long it lasts and whom it strikes, so that it
-//! can be printed, replayed and (some day) made smaller. Whom it strikes may be "the leader", which is decided when
-//! the fault begins; and a new leader may be struck right after its election, which is where bugs like to live.
+//! The schedule is data, and says of every fault when it begins, how long it lasts and whom it strikes, so
+//! that it can be printed, replayed and (some day) made smaller. Whom it strikes may be "the leader", which
+//! is decided when the fault begins; and a new leader may be struck right after its election, which is where
+//! bugs like to live.
 //!
-//! The same nemesis serves both depths of simulation: what it does, it does to a [`World`]. When the storm is over,
-//! everything it did is undone.
+//! The same nemesis serves both depths of simulation: what it does, it does to a [`World`]. When the storm is
+//! over, everything it did is undone.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -56,7 +57,8 @@ pub enum Target {
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// These links are cut, so that these members are cut off from a majority (none of them, if the set is empty).
+    /// These links are cut, so that these members are cut off from a majority (none of them, if the set is
+    /// empty).
     Cut {
         /// The links.
         links: LinkSet,

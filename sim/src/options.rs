@@ -128,8 +128,8 @@ impl Options {
         let millis = Duration::from_millis;
         let election_timeout = millis(random.pick(&[100, 150, 300, 1_000]));
         let append_bytes_max = random.pick(&[100, 1_000, 100_000, 1 << 20]);
-        // Small appends one at a time would carry fewer entries per round trip than clients ask for: a queue that only
-        // grows proves nothing.
+        // Small appends one at a time would carry fewer entries per round trip than clients ask for: a queue
+        // that only grows proves nothing.
         let inflight_max = random.pick(if append_bytes_max < 10_000 { &[8, 20, 256] } else { &[1, 2, 256] });
         Options {
             seed,
@@ -158,8 +158,8 @@ impl Options {
         (1..=self.members).map(NodeId).collect()
     }
 
-    /// The rate that a member's clock has when nobody meddles with it. A spread of one means anything from half
-    /// to twice the true rate.
+    /// The rate that a member's clock has when nobody meddles with it. A spread of one means anything from
+    /// half to twice the true rate.
     pub fn clock_rate(&self, random: &mut Random) -> u64 {
         let fastest = TRUE_RATE + self.clock_spread;
         random.between(TRUE_RATE * TRUE_RATE / fastest, fastest)

@@ -1,7 +1,8 @@
 //! The event queue: what happens next.
 //!
-//! Events are ordered by time and, at the same time, by when they were scheduled. The heap holds only small keys; the
-//! events lie in slots that are used again, so that sifting moves sixteen bytes and nothing is allocated per event.
+//! Events are ordered by time and, at the same time, by when they were scheduled. The heap holds only small
+//! keys; the events lie in slots that are used again, so that sifting moves sixteen bytes and nothing is
+//! allocated per event.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

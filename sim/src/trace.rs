@@ -1,8 +1,8 @@
 //! What happened: a running hash over every event, and the last of them in words.
 //!
-//! The hash is the determinism check: a seed must give the same one on every run, on every machine, in debug and
-//! release. The ring of the last events is what a failure report shows. Events are kept as small values and put
-//! into words only when somebody looks.
+//! The hash is the determinism check: a seed must give the same one on every run, on every machine, in debug
+//! and release. The ring of the last events is what a failure report shows. Events are kept as small values
+//! and put into words only when somebody looks.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! A few seeds of the core depth, run twice: everything holds, and the same seed is the same run.
 //!
-//! Seeds do not survive changes of the code, so none is here for what it once found; the bugs that the simulator found
-//! live on as scripts of the crates they were in.
+//! Seeds do not survive changes of the code, so none is here for what it once found; the bugs that the
+//! simulator found live on as scripts of the crates they were in.
 
 use quorate_sim::core;
 use quorate_sim::options::Options;

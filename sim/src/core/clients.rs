@@ -17,8 +17,8 @@ use crate::trace::Event as Traced;
 use crate::workload::watch::Watcher;
 use crate::workload::{self, Client, Outcome};
 
-/// A client and what it waits for. Behind the clients of the workloads there is one for each member, that asks for
-/// what the end of a run needs.
+/// A client and what it waits for. Behind the clients of the workloads there is one for each member, that
+/// asks for what the end of a run needs.
 #[derive(Debug)]
 pub struct ClientSlot {
     client: Option<Client>,
@@ -210,7 +210,8 @@ impl Simulation {
         self.client_thinks(asker.slot);
     }
 
-    /// What was asked for after the storm: the first write that is served counts; one that is not is asked for again.
+    /// What was asked for after the storm: the first write that is served counts; one that is not is asked
+    /// for again.
     fn probe_settled(&mut self, member: NodeId, request: &Request, outcome: &Outcome) {
         let slot = self.options.load.clients as usize + member.0 as usize - 1;
         let served = matches!(outcome, Outcome::Answered(Response { result: Ok(_), .. }));

@@ -1,7 +1,7 @@
 //! Between the words of the checker, which are etcd's wire format, and those of the replica.
 //!
-//! At the whole depth `quorate_api` does this from and to real protobuf. Here it is short, because requests come from
-//! our own workloads and are well formed.
+//! At the whole depth `quorate_api` does this from and to real protobuf. Here it is short, because requests
+//! come from our own workloads and are well formed.
 
 use quorate_jepsen::etcd::{
     Bytes, Compare, Error, KeyValue, Keys, Put, Range, Relation, Reply, Request, Response, SortOrder,

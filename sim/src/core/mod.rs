@@ -1,11 +1,12 @@
 //! The core depth: replicas and the log's record format, driven straight from an event queue.
 //!
-//! No executor, no tasks: every member is a [`Replica`] in a slot, everything that happens to it is an event with a
-//! time, and one step takes the next event, lets one member have one turn, and schedules what follows from it. That
-//! makes it about as fast as the code under test, which is the point: deep bugs cost thousands of seeds.
+//! No executor, no tasks: every member is a [`Replica`] in a slot, everything that happens to it is an event
+//! with a time, and one step takes the next event, lets one member have one turn, and schedules what follows
+//! from it. That makes it about as fast as the code under test, which is the point: deep bugs cost thousands
+//! of seeds.
 //!
-//! A run has a storm, in which the nemesis does its work, and a calm, in which everything is undone and the cluster
-//! has to come round (see `calm.rs`).
+//! A run has a storm, in which the nemesis does its work, and a calm, in which everything is undone and the
+//! cluster has to come round (see `calm.rs`).
 
 mod calm;
 mod clients;
@@ -252,7 +253,8 @@ impl Simulation {
             let member = self.member(node);
             let mut inbox = std::mem::take(&mut member.inbox);
             let Some(replica) = &mut member.replica else { break };
-            // Inputs first: what came while the member was stopped should be seen before deadlines are judged.
+            // Inputs first: what came while the member was stopped should be seen before deadlines are
+            // judged.
             for input in inbox.drain(..) {
                 replica.handle(now, input);
             }
@@ -400,8 +402,8 @@ impl Simulation {
         }
     }
 
-    /// Schedules the member's next wake-up, unless an early enough one is scheduled already: one that turns out to be too
-    /// early only looks again.
+    /// Schedules the member's next wake-up, unless an early enough one is scheduled already: one that turns
+    /// out to be too early only looks again.
     fn schedule_wake(&mut self, node: NodeId) {
         let time = self.time;
         let member = self.member(node);

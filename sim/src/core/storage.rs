@@ -1,9 +1,10 @@
 //! One member's log and snapshots on its simulated disk.
 //!
-//! As in the node's storage task, everything queued becomes one append and one sync; snapshot chunks take a way of their
-//! own, and a complete snapshot is noted in the log before the replica hears of it. The log is real: every write goes
-//! through the product's record format into the bytes of a file, a crash tears those bytes, and recovery scans what is
-//! left. Only the files' bookkeeping (several segments, pruning, snapshot files) is left to the whole depth.
+//! As in the node's storage task, everything queued becomes one append and one sync; snapshot chunks take a
+//! way of their own, and a complete snapshot is noted in the log before the replica hears of it. The log is
+//! real: every write goes through the product's record format into the bytes of a file, a crash tears those
+//! bytes, and recovery scans what is left. Only the files' bookkeeping (several segments, pruning, snapshot
+//! files) is left to the whole depth.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -172,8 +173,8 @@ impl Storage {
         (self.chunks.len() == 1).then(|| self.duration(time, random))
     }
 
-    /// The first chunk is durable. Gives it, unless it is a file's last and has to be noted in the log first; and says how
-    /// long the next one takes, if there is one.
+    /// The first chunk is durable. Gives it, unless it is a file's last and has to be noted in the log first;
+    /// and says how long the next one takes, if there is one.
     pub fn complete_chunk(
         &mut self,
         time: Time,

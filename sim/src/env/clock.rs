@@ -48,8 +48,8 @@ impl NodeClock {
         self.reading + (passed * u128::from(self.rate) / u128::from(TRUE_RATE)) as u64
     }
 
-    /// The first true time, not before `time`, at which the clock reads at least `at`; `None` while it is frozen
-    /// short of that.
+    /// The first true time, not before `time`, at which the clock reads at least `at`; `None` while it is
+    /// frozen short of that.
     #[must_use]
     pub fn reaches(&self, time: Time, at: Instant) -> Option<Time> {
         let wanted = at.0.saturating_add(self.origin);

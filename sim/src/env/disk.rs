@@ -3,7 +3,8 @@
 //! A file has the bytes that the running process sees, and the bytes that are durable. They are the same only
 //! right after a sync. A crash keeps what is durable, and of the rest whatever it likes: nothing, everything,
 //! or a part that ends in the middle of a record (a torn tail). Names have the same distinction: a file that
-//! was created, renamed or removed since the last sync of the directory may be there or not, under either name.
+//! was created, renamed or removed since the last sync of the directory may be there or not, under either
+//! name.
 //!
 //! What a process may rely on is therefore only what `File::sync` and `Disk::sync_dir` of `quorate_node::env`
 //! promise. The disk is honest, though: what it says is durable stays durable.
@@ -62,8 +63,8 @@ impl File {
         self.synced = self.bytes.len();
     }
 
-    /// Sectors reach the disk in any order: of those that were not synced, some read as zeros though later ones are
-    /// there.
+    /// Sectors reach the disk in any order: of those that were not synced, some read as zeros though later
+    /// ones are there.
     fn lose_sectors(&mut self, random: &mut Random) {
         let mut at = self.synced;
         while at < self.bytes.len() {
@@ -185,8 +186,8 @@ impl Disk {
         self.durable_names.clone_from(&self.names);
     }
 
-    /// Each name that changed since the last sync of the directory is as it was or as it is. A file that would end
-    /// up without any name but was moved keeps its old one: a rename is atomic.
+    /// Each name that changed since the last sync of the directory is as it was or as it is. A file that
+    /// would end up without any name but was moved keeps its old one: a rename is atomic.
     fn crash_names(&mut self, random: &mut Random) {
         if self.names == self.durable_names {
             return;

@@ -101,8 +101,8 @@ impl Network {
         self.peers[slot(from)][slot(to)].cuts == 0
     }
 
-    /// When a client's message to a member (or a member's to a client) arrives; `None` if the way is cut. Clients
-    /// speak over connections: nothing is duplicated, and what is lost is the connection.
+    /// When a client's message to a member (or a member's to a client) arrives; `None` if the way is cut.
+    /// Clients speak over connections: nothing is duplicated, and what is lost is the connection.
     pub fn send_client(&mut self, time: Time, member: NodeId) -> Option<Time> {
         let travel = self.quality.delay + self.random.exponential_duration(self.quality.jitter);
         self.client_connected(member).then_some(time + travel)

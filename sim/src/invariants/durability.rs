@@ -1,9 +1,11 @@
 //! Durability: what is said to be durable is.
 //!
-//! - An acknowledgement of entries, or a vote, leaves a member only when it is on that member's disk (Raft figure 2:
-//!   "updated on stable storage before responding").
-//! - An entry is committed only when it is on the disks of a majority (Raft §5.3; thesis §10.2.1 for the leader's own).
-//! - What was committed and durable at a member is still there when it starts again.
+//! - An acknowledgement of entries, or a vote, leaves a member only when it is on that member's disk (Raft
+//!   figure 2: "updated on stable storage before responding").
+//! - An entry is committed only when it is on the disks of a majority (Raft §5.3; thesis §10.2.1 for the
+//!   leader's own).
+//! - A member's durable term and vote, and what was committed and durable there, are still there when it
+//!   starts again.
 //!
 //! These see in the first second of a run what would otherwise take a lost write at the end of thousands.
 
@@ -73,6 +75,12 @@ pub fn commit(logs: &Logs, first: u64) -> Check {
 /// A member has started again; before, its log was this.
 pub fn after_restart(logs: &Logs, node: NodeId, before: &MemberLog) -> Check {
     let log = logs.log(node);
+    let (had, has) = ((before.durable_term, before.durable_vote), (log.durable_term, log.durable_vote));
+    if has.0 < had.0 || (has.0 == had.0 && had.1.is_some() && has.1 != had.1) {
+        return broken("durable restarts", || {
+            format!("n{node} had term and vote {had:?} on its disk and starts with {has:?}")
+        });
+    }
     // From the end: if the last such entry is there, so is everything before it.
     let mut index = before.last().min(logs.chosen_len());
     while index > 0 {

@@ -1,8 +1,9 @@
-//! Leader completeness: an entry committed in a term is in the logs of the leaders of all higher terms (Raft §5.4.3,
-//! figure 3).
+//! Leader completeness: an entry committed in a term is in the logs of the leaders of all higher terms (Raft
+//! §5.4.3, figure 3).
 //!
-//! It says *committed in a term*, not *at a time*: a quorum of delayed votes may elect the leader of an old term after
-//! entries of a newer term were committed. Such a leader is harmless, and nothing is demanded of it.
+//! It says *committed in a term*, not *at a time*: a quorum of delayed votes may elect the leader of an old
+//! term after entries of a newer term were committed. Such a leader is harmless, and nothing is demanded of
+//! it.
 
 use quorate_raft::NodeId;
 
@@ -23,7 +24,7 @@ pub fn on_leader(logs: &Logs, node: NodeId, term: u64) -> Check {
             let has =
                 link.map_or("nothing".to_owned(), |link| format!("another entry, of term {}", link.term));
             format!(
-                "n{node} leads in term {term}; entry {index}@{} was committed in term {} and it has {has} there",
+                "n{node} leads in term {term}; {index}@{} was committed in term {} and it has {has} there",
                 chosen.term, chosen.commit_term
             )
         }),

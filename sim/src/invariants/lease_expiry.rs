@@ -1,11 +1,13 @@
 //! A lease does not expire early.
 //!
-//! Whoever was told "this lease lives for *t* seconds" had asked before; if the lease is then ended for want of renewal,
-//! the member that decided so must have seen *t* seconds pass on its own clock since the asking. (Gray and Cheriton,
-//! "Leases", SOSP 1989; etcd issues 12528 and 15247, where stuck leaders revoked leases that others had renewed.)
+//! Whoever was told "this lease lives for *t* seconds" had asked before; if the lease is then ended for want
+//! of renewal, the member that decided so must have seen *t* seconds pass on its own clock since the asking.
+//! (Gray and Cheriton, "Leases", SOSP 1989; etcd issues 12528 and 15247, where stuck leaders revoked leases
+//! that others had renewed.)
 //!
-//! Clocks run at different rates, jump and freeze, so true time says nothing here. But a revocation names its origin, and
-//! the simulator can read that member's clock at any time: the check is exact, and allows no drift.
+//! Clocks run at different rates, jump and freeze, so true time says nothing here. But a revocation names its
+//! origin, and the simulator can read that member's clock at any time: the check is exact, and allows no
+//! drift.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! Liveness: when faults stop, a quorum serves and everybody catches up.
 //!
-//! Safety alone is cheap: a cluster that does nothing has it. So each run ends with a calm in which all faults are undone,
-//! and it is demanded that a write is served within ten election timeouts, that afterwards there is one leader that all
-//! members agree on, that all have applied the same entries, that every lease nobody renews has expired, and that reads
-//! at every member are answered. (VOPR's second phase; FoundationDB's quiet database check.)
+//! Safety alone is cheap: a cluster that does nothing has it. So each run ends with a calm in which all
+//! faults are undone, and it is demanded that a write is served within ten election timeouts, that afterwards
+//! there is one leader that all members agree on, that all have applied the same entries, that every lease
+//! nobody renews has expired, and that reads at every member are answered. (VOPR's second phase;
+//! FoundationDB's quiet database check.)
 
 use std::time::Duration;
 

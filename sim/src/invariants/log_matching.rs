@@ -1,5 +1,5 @@
-//! Log matching: if two logs contain an entry with the same index and term, the logs are identical up to and including
-//! that entry (Raft §5.3, figure 3).
+//! Log matching: if two logs contain an entry with the same index and term, the logs are identical up to and
+//! including that entry (Raft §5.3, figure 3).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! A mirror of what every member's log and disk hold, as an onlooker sees it: not a property, but what the properties
-//! of the log are stated in.
+//! A mirror of what every member's log and disk hold, as an onlooker sees it: not a property, but what the
+//! properties of the log are stated in.
 //!
-//! Each entry is one number: a hash of the entry and of the number before it. Two logs are equal up to an index if and
-//! only if (up to collisions) their numbers at that index are equal.
+//! Each entry is one number: a hash of the entry and of the number before it. Two logs are equal up to an
+//! index if and only if (up to collisions) their numbers at that index are equal.
 
 use quorate_raft::{Entry, NodeId, Payload, Role, Term, WriteId};
 use quorate_replica::{Saved, SharedProposal, Write};
@@ -106,9 +106,9 @@ impl Logs {
     pub fn write(&mut self, node: NodeId, write: &Write) -> Check {
         let id = write.id.0;
         if let Some(first) = write.entries.first() {
-            self.fill(node, first.index.0 - 1);
-            let log = &mut self.logs[node.0 as usize];
             let keep = first.index.0 as usize - 1;
+            self.follow_snapshot(node, keep as u64);
+            let log = &mut self.logs[node.0 as usize];
             if keep > log.links.len() {
                 return broken("log matching", || {
                     format!("n{node} writes {} but its log ends at {}", first.position(), log.links.len())
@@ -187,6 +187,16 @@ impl Logs {
     /// All members.
     pub fn members(&self) -> impl Iterator<Item = NodeId> + use<> {
         (1..=self.members).map(NodeId)
+    }
+
+    /// If a snapshot has taken the place of a member's log, up to this index it holds what was chosen.
+    fn follow_snapshot(&mut self, node: NodeId, until: u64) {
+        let log = &self.logs[node.0 as usize];
+        let chain = |link: Option<u64>| link.filter(|_| until <= log.snapshot);
+        let chosen = chain(self.chosen(until).map(|chosen| chosen.chain));
+        if chosen.is_some() && log.link(until).map(|link| link.chain) != chosen {
+            self.logs[node.0 as usize].links = self.prefix(until);
+        }
     }
 
     /// A member whose log begins with a snapshot holds, up to there, what was chosen.

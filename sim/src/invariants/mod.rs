@@ -1,10 +1,11 @@
 //! What must never be false. One property per file, each with its source.
 //!
-//! The properties of the log are checked after every event, at a cost that does not grow with the log: [`Logs`]
-//! mirrors what every member's log and disk hold as one chained hash per entry, so that "the same log up to here" is the
-//! comparison of two numbers.
+//! The properties of the log are checked after every event, at a cost that does not grow with the log:
+//! [`Logs`] mirrors what every member's log and disk hold as one chained hash per entry, so that "the same
+//! log up to here" is the comparison of two numbers.
 //!
-//! What clients see (linearizability, revisions, watch streams) is judged at the end of a run by `quorate_jepsen`.
+//! What clients see (linearizability, revisions, watch streams) is judged at the end of a run by
+//! `quorate_jepsen`.
 
 mod durability;
 mod election_safety;
@@ -78,7 +79,6 @@ pub struct Invariants {
     elections: election_safety::ElectionSafety,
     votes: vote_once::VoteOnce,
     matching: log_matching::LogMatching,
-    monotonic: monotonic::Monotonic,
     hashes: state_hash::StateHash,
     leases: lease_expiry::LeaseExpiry,
     storm: storm::Storm,
@@ -93,7 +93,6 @@ impl Invariants {
             elections: election_safety::ElectionSafety::default(),
             votes: vote_once::VoteOnce::default(),
             matching: log_matching::LogMatching::default(),
-            monotonic: monotonic::Monotonic::default(),
             hashes: state_hash::StateHash::default(),
             leases: lease_expiry::LeaseExpiry::default(),
             storm: storm::Storm::default(),
@@ -107,7 +106,6 @@ impl Invariants {
 
     /// A member starts from this.
     pub fn on_start(&mut self, node: NodeId, saved: &Saved) -> Check {
-        self.monotonic.on_start(node, saved)?;
         let before = self.logs.take(node);
         self.logs.recover(node, saved)?;
         durability::after_restart(&self.logs, node, &before)?;
@@ -152,7 +150,7 @@ impl Invariants {
     /// A member stands here after an event; before it, it stood there. `hash` asks for its store's hash.
     pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine, hash: impl FnOnce() -> u64) -> Check {
         let node = NodeId(now.node);
-        self.monotonic.on_status(before, now)?;
+        monotonic::on_status(before, now)?;
         if (now.last, now.last_term) != (before.last, before.last_term) {
             self.logs.on_last(node, now);
         }

@@ -1,6 +1,6 @@
-//! Members that have applied the same entries are in the same state (state machine replication: Schneider, "Implementing
-//! fault-tolerant services using the state machine approach", 1990). The etcd of 2022 broke this for weeks before anybody
-//! noticed (v3.5 data inconsistency postmortem).
+//! Members that have applied the same entries are in the same state (state machine replication: Schneider,
+//! "Implementing fault-tolerant services using the state machine approach", 1990). The etcd of 2022 broke
+//! this for weeks before anybody noticed (v3.5 data inconsistency postmortem).
 
 use quorate_raft::NodeId;
 

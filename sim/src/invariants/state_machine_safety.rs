@@ -1,5 +1,6 @@
-//! State machine safety: if a member has applied an entry at an index, no other member ever applies a different one there
-//! (Raft §5.4.3, figure 3). Checked one step earlier, for what members know to be committed.
+//! State machine safety: if a member has applied an entry at an index, no other member ever applies a
+//! different one there (Raft §5.4.3, figure 3). Checked one step earlier, for what members know to be
+//! committed.
 
 use quorate_raft::NodeId;
 

@@ -1,5 +1,5 @@
-//! No event storm: members that answer each other for ever without getting anywhere look busy and alive, and are neither
-//! (openraft's append-entries live lock, commit 6d53aa12).
+//! No event storm: members that answer each other for ever without getting anywhere look busy and alive, and
+//! are neither (openraft's append-entries live lock, commit 6d53aa12).
 
 use std::time::Duration;
 

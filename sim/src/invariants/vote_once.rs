@@ -1,5 +1,5 @@
-//! A member votes for at most one candidate in a term, whatever happens to it in between (Raft figure 2: `votedFor` is
-//! persistent state). Seen on the wire, before the vote can do harm.
+//! A member votes for at most one candidate in a term, whatever happens to it in between (Raft figure 2:
+//! `votedFor` is persistent state). Seen on the wire, before the vote can do harm.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Clients and watchers of the whole depth: the workloads of the core depth, each as a task that calls services.
+//! Clients and watchers of the whole depth: the workloads of the core depth, each as a task that calls
+//! services.
 
 use std::sync::Arc;
 use std::time::Duration;

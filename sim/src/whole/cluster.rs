@@ -1,5 +1,5 @@
-//! The members of a simulated cluster, each a real node: driver, log, snapshots and services as tasks of one madsim node
-//! per life. A crash kills that node; the next life gets another.
+//! The members of a simulated cluster, each a real node: driver, log, snapshots and services as tasks of one
+//! madsim node per life. A crash kills that node; the next life gets another.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -160,7 +160,8 @@ impl Shared {
         self.demand(check);
     }
 
-    /// A letter arrives: decoded here, it reaches the member's inbox, if the member runs and the link is whole.
+    /// A letter arrives: decoded here, it reaches the member's inbox, if the member runs and the link is
+    /// whole.
     pub fn deliver(&self, letter: &Letter) {
         let Letter { from, to, bytes } = letter;
         if !lock(&self.network).connected(*from, *to) {

@@ -1,8 +1,8 @@
-//! The node's three traits over the simulated world: a clock that can be wrong, a disk that forgets what was not synced,
-//! and links that carry encoded bytes.
+//! The node's three traits over the simulated world: a clock that can be wrong, a disk that forgets what was
+//! not synced, and links that carry encoded bytes.
 //!
-//! Of madsim only tasks and virtual time are used. Its own file system loses nothing, its network passes no bytes, and its
-//! one clock cannot be skewed; [`quorate_sim::env`] stands in their place.
+//! Of madsim only tasks and virtual time are used. Its own file system loses nothing, its network passes no
+//! bytes, and its one clock cannot be skewed; [`quorate_sim::env`] stands in their place.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -101,7 +101,8 @@ impl Future for Alarm {
             self.sleep = Some((reaches, Box::pin(until(reaches))));
         }
         let (_, sleep) = self.sleep.as_mut().expect("just set");
-        // The executor's time is a little beyond the deadline when it wakes us; what it reads then is late enough.
+        // The executor's time is a little beyond the deadline when it wakes us; what it reads then is late
+        // enough.
         match sleep.as_mut().poll(context) {
             Poll::Ready(()) => {
                 self.sleep = None;
@@ -281,7 +282,8 @@ pub struct Letter {
     pub bytes: Arc<[u8]>,
 }
 
-/// Everything that is on its way. One task carries it all: a task for each message would die or stop with its sender.
+/// Everything that is on its way. One task carries it all: a task for each message would die or stop with its
+/// sender.
 #[derive(Default)]
 pub struct Post {
     inner: Mutex<PostInner>,

@@ -1,8 +1,9 @@
 //! The whole depth: the real driver, log, codec and services under madsim's executor, one process per seed.
 //!
-//! `--cfg madsim` turns madsim from thin wrappers into a simulator. It comes from the alias `cargo sim-whole`, which also gives
-//! the build a target directory of its own. Without it this program only says so: a plain build of the workspace must not
-//! need it, and `RUSTFLAGS` in the environment silently overrides the alias.
+//! `--cfg madsim` turns madsim from thin wrappers into a simulator. It comes from the alias `cargo
+//! sim-whole`, which also gives the build a target directory of its own. Without it this program only says
+//! so: a plain build of the workspace must not need it, and `RUSTFLAGS` in the environment silently overrides
+//! the alias.
 
 #[cfg(madsim)]
 mod clients;

@@ -1,7 +1,8 @@
 //! Calls from clients: encoded protobuf over simulated links, to the same services that gRPC serves.
 //!
-//! What gRPC itself would do between the two is not simulated, except for what matters to a client: a connection that
-//! cannot be made is known to have done nothing, and one that breaks leaves the outcome unknown.
+//! What gRPC itself would do between the two is not simulated, except for what matters to a client: a
+//! connection that cannot be made is known to have done nothing, and one that breaks leaves the outcome
+//! unknown.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,8 @@ use super::cluster::Shared;
 use super::env::lock;
 use super::scenario;
 
-/// Simulates a cluster of whole nodes: the real driver, log, codec and services. One seed reproduces everything.
+/// Simulates a cluster of whole nodes: the real driver, log, codec and services. One seed reproduces
+/// everything.
 #[derive(Parser)]
 #[command(name = "quorate-sim-whole", version)]
 struct Cli {
@@ -34,8 +35,8 @@ enum Command {
         #[command(flatten)]
         overrides: Overrides,
     },
-    /// Runs many seeds, each in a process of its own: a static that draws randomness once would shift every later seed
-    /// of the same process.
+    /// Runs many seeds, each in a process of its own: a static that draws randomness once would shift every
+    /// later seed of the same process.
     Sweep {
         /// How many.
         #[arg(long, default_value_t = 20)]

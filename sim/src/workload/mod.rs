@@ -1,11 +1,11 @@
 //! What clients do, in the words of etcd's wire format as the checker knows them.
 //!
-//! A [`Client`] says what it asks next and is told what became of it; it knows nothing of events, tasks or links.
-//! The core depth turns its requests into the replica's, the whole depth into encoded protobuf; the history is
-//! recorded in the very words used here.
+//! A [`Client`] says what it asks next and is told what became of it; it knows nothing of events, tasks or
+//! links. The core depth turns its requests into the replica's, the whole depth into encoded protobuf; the
+//! history is recorded in the very words used here.
 //!
-//! One file per workload. Each keeps to keys of its own, but all share one cluster and one row of revisions, and
-//! the checker judges them together.
+//! One file per workload. Each keeps to keys of its own, but all share one cluster and one row of revisions,
+//! and the checker judges them together.
 
 mod kv;
 mod lease;
@@ -29,7 +29,8 @@ pub enum Outcome {
     /// It certainly had no effect, and says nothing about the state: the connection was refused, the member
     /// was overloaded.
     Refused,
-    /// Nobody knows: it timed out, or the connection broke. Whoever asked is retired (the process, not the client).
+    /// Nobody knows: it timed out, or the connection broke. Whoever asked is retired (the process, not the
+    /// client).
     Unknown,
 }
 

@@ -1,7 +1,7 @@
 //! Registers: read, write and compare-and-set of single keys, as in Jepsen's etcd test.
 //!
-//! Every value is written once, so that a register's history can be checked in linear time (Gibbons and Korach,
-//! "Testing shared memories", 1997).
+//! Every value is written once, so that a register's history can be checked in linear time (Gibbons and
+//! Korach, "Testing shared memories", 1997).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Watchers: clients that are told of changes, lose their connection, and go on elsewhere where they were.
 //!
-//! A watcher resumes after the last revision it knows itself to have seen completely: the last event, or the last
-//! progress notification. What it receives on the way is judged by the checker, stream by stream.
+//! A watcher resumes after the last revision it knows itself to have seen completely: the last event, or the
+//! last progress notification. What it receives on the way is judged by the checker, stream by stream.
 
 use quorate_jepsen::etcd::{Keys, WatchRequest, WatchResponse};
 use quorate_raft::NodeId;
