@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::Write as _;
 
 use quorate_raft::{Index, NodeId, Role};
 use quorate_replica::Status;
@@ -236,8 +237,9 @@ impl Trace {
             self.mix(status.applied << 32 | status.revision as u64);
         }
         let line = Line { time, event, status };
-        if self.print {
-            println!("{line}");
+        // Whoever read the trace (`head`, say) may have seen enough.
+        if self.print && writeln!(std::io::stdout(), "{line}").is_err() {
+            std::process::exit(0);
         }
         if self.last.len() == self.keep {
             self.last.pop_front();
