@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File as SystemFile, OpenOptions, TryLockError};
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,13 +111,13 @@ impl FileDisk {
 
     fn options() -> OpenOptions {
         let mut options = OpenOptions::new();
-        // Appending, so that what is written after a truncation goes to the new end.
-        options.read(true).append(true).mode(0o600);
+        options.read(true).write(true).mode(0o600);
         options
     }
 
-    fn file(&self, name: &str, file: SystemFile) -> DiskFile {
-        DiskFile { file, name: name.to_owned(), shared: self.shared.clone() }
+    fn file(&self, name: &str, file: SystemFile) -> io::Result<DiskFile> {
+        let len = file.metadata()?.len();
+        Ok(DiskFile { file, end: len, room: len, name: name.to_owned(), shared: self.shared.clone() })
     }
 }
 
@@ -135,11 +135,11 @@ impl Disk for FileDisk {
     }
 
     async fn create(&self, name: &str) -> io::Result<DiskFile> {
-        Ok(self.file(name, Self::options().create_new(true).open(self.path(name))?))
+        self.file(name, Self::options().create_new(true).open(self.path(name))?)
     }
 
     async fn open(&self, name: &str) -> io::Result<DiskFile> {
-        Ok(self.file(name, Self::options().open(self.path(name))?))
+        self.file(name, Self::options().open(self.path(name))?)
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -158,20 +158,39 @@ impl Disk for FileDisk {
 /// A file of a [`FileDisk`].
 pub struct DiskFile {
     file: SystemFile,
+    /// Where the next append goes.
+    end: u64,
+    /// The file's length on the disk; zeros from `end` on.
+    room: u64,
     name: String,
     shared: Arc<Shared>,
 }
 
 impl File for DiskFile {
     async fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.end)
     }
 
     async fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        self.file.write_all_at(bytes, self.end)?;
+        self.end += bytes.len() as u64;
+        self.room = self.room.max(self.end);
+        Ok(())
+    }
+
+    async fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        // Written, not only allocated: filling an allocated hole changes metadata too.
+        while self.room < self.end + bytes {
+            let count = (self.end + bytes - self.room).min(ZEROS.len() as u64);
+            self.file.write_all_at(&ZEROS[..count as usize], self.room)?;
+            self.room += count;
+        }
+        Ok(())
     }
 
     async fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = buffer.len().min(usize::try_from(self.end.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let buffer = &mut buffer[..len];
         loop {
             match self.file.read_at(buffer, offset) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -181,7 +200,9 @@ impl File for DiskFile {
     }
 
     async fn truncate(&mut self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.set_len(len)?;
+        (self.end, self.room) = (self.end.min(len), len);
+        Ok(())
     }
 
     async fn sync(&mut self) -> io::Result<()> {
@@ -221,6 +242,8 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 const LOCK_FILE: &str = "lock";
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 #[cfg(test)]
 mod tests {
@@ -266,6 +289,27 @@ mod tests {
         disk.remove("two").await.expect("there");
         disk.sync_dir().await.expect("a disk");
         assert_eq!(disk.open("two").await.map(|_| ()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn room_is_not_seen_until_the_file_is_opened_again() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let disk = open(directory.path());
+        let mut file = disk.create("log").await.expect("new");
+        file.append(b"one").await.expect("room");
+        file.reserve(100_000).await.expect("room");
+        file.append(b"two").await.expect("room");
+        let mut buffer = [1; 8];
+        assert_eq!(
+            (file.len().await.expect("open"), file.read_at(0, &mut buffer).await.expect("open")),
+            (6, 6)
+        );
+        assert_eq!(&buffer[..6], b"onetwo");
+        let again = disk.open("log").await.expect("there");
+        assert_eq!(again.len().await.expect("open"), 100_003);
+        file.truncate(6).await.expect("open");
+        file.append(b"!").await.expect("room");
+        assert_eq!(disk.open("log").await.expect("there").len().await.expect("open"), 7);
     }
 
     #[test]

@@ -48,9 +48,16 @@ pub trait File: Send + 'static {
     fn len(&self) -> impl Future<Output = io::Result<u64>> + Send;
     /// Writes at the end.
     fn append(&mut self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
+    /// Makes room for this many bytes behind the end, so that appends need not make the file longer: a sync of bytes
+    /// alone is about half the work of one of bytes and length. Only a hint; room that is not used may show as
+    /// zeros behind the end when the file is opened again.
+    fn reserve(&mut self, bytes: u64) -> impl Future<Output = io::Result<()>> + Send {
+        let _ = bytes;
+        async { Ok(()) }
+    }
     /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
-    /// Cuts the file to `len` bytes.
+    /// Cuts the file to `len` bytes, room behind its end included.
     fn truncate(&mut self, len: u64) -> impl Future<Output = io::Result<()>> + Send;
     /// Makes the file's bytes and length durable. After a failure nothing is known about them: the
     /// process must end (see ARCHITECTURE.md).

@@ -10,6 +10,9 @@ pub const RECORD_BODY_BYTES_MAX: usize = 64 << 20;
 /// A segment of the log is closed when it has reached this length.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
+/// Room that the log makes ahead of itself in its file.
+pub const RESERVE_BYTES: u64 = 1 << 20;
+
 /// Encoded bytes that one append to the log gathers before it is written, however many writes wait.
 pub const BATCH_BYTES: usize = 8 << 20;
 

@@ -4,7 +4,8 @@
 //!
 //! On the first start, the log is begun before the meta file is written; from then on a meta file says that
 //! there must be a log, and a directory whose log has been taken away is not mistaken for a new one. On
-//! every later start, the boot number is raised and made durable before anything else is done.
+//! every later start, the boot number is raised last, so that a start that is refused leaves the directory as it
+//! was, and made durable before the member runs and uses it.
 //!
 //! # A damaged snapshot
 //!
@@ -45,17 +46,17 @@ pub(crate) async fn recover<D: Disk>(
     segment_bytes: u64,
 ) -> Result<Recovery<D>, Error> {
     let owner = (identity.cluster, identity.member);
-    let meta = match meta::read(disk).await? {
-        Some(mut meta) => {
+    let found = meta::read(disk).await?;
+    let again = found.is_some();
+    let mut meta = match found {
+        Some(meta) => {
             Error::check_owner(META_FILE, (meta.cluster, meta.member), owner)?;
-            meta.boot += 1;
-            meta::write(disk, &meta).await?;
             meta
         }
         None => begin(disk, identity).await?,
     };
 
-    let snapshot = newest_snapshot(disk, owner, meta.initial).await?;
+    let snapshot = newest_snapshot(disk, owner, meta.initial.clone()).await?;
     let position = snapshot.meta.position;
     let (mut wal, recovered) = Wal::open(disk.clone(), owner, segment_bytes).await?;
     let noted = recovered.noted();
@@ -70,6 +71,10 @@ pub(crate) async fn recover<D: Disk>(
     })?;
     if position.index > Index(0) && noted != position {
         wal.note_snapshot(position, Index(0)).await?;
+    }
+    if again {
+        meta.boot += 1;
+        meta::write(disk, &meta).await?;
     }
     let (boot, term) = (meta.boot, hard_state.term);
     tracing::info!(boot, %position, entries = entries.len(), %term, "recovered");
@@ -408,6 +413,6 @@ mod tests {
     fn a_disk_that_refuses_is_named() {
         let disk = lived();
         disk.cut_power_after(0);
-        assert_eq!(refusal(&disk), "cannot create meta.tmp: the power is off");
+        assert_eq!(refusal(&disk), "cannot truncate 0000000000000006-000000000000001d.wal: the power is off");
     }
 }

@@ -252,16 +252,17 @@ fn apply(names: &mut BTreeMap<String, usize>, change: &Change) -> bool {
 fn surviving_bytes(content: &Content, survives: &mut impl FnMut() -> bool) -> Vec<u8> {
     const SECTOR: usize = 64;
     let Content { bytes, durable } = content;
-    if !bytes.starts_with(durable) {
+    if bytes.len() < durable.len() {
         // It was truncated, and that was not synced.
         return if survives() { bytes.clone() } else { durable.clone() };
     }
     let mut left = durable.clone();
-    for (at, sector) in bytes[durable.len()..].chunks(SECTOR).enumerate() {
-        if survives() {
-            let start = durable.len() + at * SECTOR;
-            left.resize(start, 0);
-            left.extend_from_slice(sector);
+    for (at, sector) in bytes.chunks(SECTOR).enumerate() {
+        let start = at * SECTOR;
+        let unchanged = durable.get(start..start + sector.len()).is_some_and(|old| old == sector);
+        if !unchanged && survives() {
+            left.resize(left.len().max(start + sector.len()), 0);
+            left[start..start + sector.len()].copy_from_slice(sector);
         }
     }
     left
@@ -297,12 +298,13 @@ impl Disk for MemoryDisk {
             state.files.len() - 1
         };
         self.change(Change::Create(name.to_owned(), file))?;
-        Ok(MemoryFile { disk: self.clone(), file })
+        Ok(MemoryFile { disk: self.clone(), file, end: 0 })
     }
 
     async fn open(&self, name: &str) -> io::Result<MemoryFile> {
-        let file = self.lock().names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
-        Ok(MemoryFile { disk: self.clone(), file })
+        let state = self.lock();
+        let file = state.names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(MemoryFile { disk: self.clone(), file, end: state.files[file].bytes.len() })
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -321,20 +323,39 @@ impl Disk for MemoryDisk {
     }
 }
 
+/// Room that a file of a [`MemoryDisk`] makes at most.
+const ROOM_BYTES_MAX: usize = 1000;
+
 /// A file of a [`MemoryDisk`].
 #[derive(Debug)]
 pub struct MemoryFile {
     disk: MemoryDisk,
     file: usize,
+    /// Where the next append goes; behind it there is room that was reserved.
+    end: usize,
 }
 
 impl File for MemoryFile {
     async fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.lock().files[self.file].bytes.len() as u64)
+        Ok(self.end as u64)
     }
 
     async fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.operate()?.files[self.file].bytes.extend_from_slice(bytes);
+        let mut state = self.disk.operate()?;
+        let content = &mut state.files[self.file].bytes;
+        let end = self.end + bytes.len();
+        content.resize(content.len().max(end), 0);
+        content[self.end..end].copy_from_slice(bytes);
+        self.end = end;
+        Ok(())
+    }
+
+    /// Less than is asked for, so that a test's files stay small; it is only a hint.
+    async fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        let room = self.end + usize::try_from(bytes).unwrap_or(usize::MAX).min(ROOM_BYTES_MAX);
+        let mut state = self.disk.operate()?;
+        let content = &mut state.files[self.file].bytes;
+        content.resize(content.len().max(room), 0);
         Ok(())
     }
 
@@ -350,6 +371,7 @@ impl File for MemoryFile {
     async fn truncate(&mut self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         self.disk.operate()?.files[self.file].bytes.truncate(len);
+        self.end = self.end.min(len);
         Ok(())
     }
 

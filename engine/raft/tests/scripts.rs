@@ -228,7 +228,8 @@ impl goldenscript::Runner for Runner {
 
     fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
         let mut lines = Vec::new();
-        if let Command::Cluster { voters, learners, pre_vote, append_bytes, inflight, hold, reads } = command {
+        if let Command::Cluster { voters, learners, pre_vote, append_bytes, inflight, hold, reads } = command
+        {
             self.start(*voters, *learners, |config| {
                 config.pre_vote = pre_vote.unwrap_or(config.pre_vote);
                 config.append_bytes_max = append_bytes.unwrap_or(config.append_bytes_max);

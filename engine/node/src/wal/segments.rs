@@ -31,6 +31,8 @@ pub(crate) struct Wal<D: Disk> {
     current: Segment,
     file: D::File,
     encoder: SegmentEncoder,
+    /// Up to where there is room in the file.
+    reserved: u64,
     hard_state: HardState,
     /// The index that the next entry would have if it followed the last one.
     next_index: Index,
@@ -113,7 +115,7 @@ impl<D: Disk> Wal<D> {
         let mut file = disk.open(&name).await.map_err(Error::io("open", &name))?;
         let len = file.len().await.map_err(Error::io("measure", &name))?;
         if len > encoder.offset() {
-            tracing::info!(file = name, from = len, to = encoder.offset(), "cutting off a torn tail");
+            tracing::info!(file = name, from = len, to = encoder.offset(), "cutting off room or a torn tail");
             file.truncate(encoder.offset()).await.map_err(Error::io("truncate", &name))?;
         }
         file.sync().await.map_err(Error::io("sync", &name))?;
@@ -125,6 +127,7 @@ impl<D: Disk> Wal<D> {
             current,
             file,
             encoder,
+            reserved: 0,
             hard_state: recovered.hard_state(),
             next_index: recovered.next_index(),
             buffer: Vec::new(),
@@ -154,6 +157,7 @@ impl<D: Disk> Wal<D> {
     /// Puts what is staged into the file, with one append, and makes it durable if `sync`.
     pub async fn flush(&mut self, sync: bool) -> Result<(), Error> {
         if !self.buffer.is_empty() {
+            self.reserve().await?;
             let appended = self.file.append(&self.buffer).await;
             appended.map_err(|source| self.io("append to", source))?;
             self.buffer.clear();
@@ -172,6 +176,17 @@ impl<D: Disk> Wal<D> {
     pub async fn rotate_if_full(&mut self) -> Result<(), Error> {
         assert!(self.buffer.is_empty(), "what is staged belongs to the current segment");
         if self.encoder.offset() >= self.segment_bytes { self.rotate().await } else { Ok(()) }
+    }
+
+    /// Sees to it that there is room for what is staged, a good piece at a time.
+    async fn reserve(&mut self) -> Result<(), Error> {
+        if self.encoder.offset() > self.reserved {
+            let room = self.buffer.len() as u64 + limits::RESERVE_BYTES;
+            let reserved = self.file.reserve(room).await;
+            reserved.map_err(|source| self.io("make room in", source))?;
+            self.reserved = self.encoder.offset() + limits::RESERVE_BYTES;
+        }
+        Ok(())
     }
 
     /// Notes that a snapshot is durable, then removes the segments whose entries are all below `keep_from`.
@@ -196,19 +211,19 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Closes the current segment and begins the next one.
+    /// Closes the current segment, at its very end, and begins the next one.
     async fn rotate(&mut self) -> Result<(), Error> {
-        if !self.encoder.is_synced() {
-            let synced = self.file.sync().await;
-            synced.map_err(|source| self.io("sync", source))?;
-        }
+        let truncated = self.file.truncate(self.encoder.offset()).await;
+        truncated.map_err(|source| self.io("truncate", source))?;
+        let synced = self.file.sync().await;
+        synced.map_err(|source| self.io("sync", source))?;
         let previous_len = self.encoder.offset();
         let sequence = self.current.name.sequence + 1;
         let (segment, file, encoder) =
             begin_segment(&self.disk, self.owner, sequence, self.next_index, previous_len, &self.hard_state)
                 .await?;
         self.closed.push_back(std::mem::replace(&mut self.current, segment));
-        (self.file, self.encoder) = (file, encoder);
+        (self.file, self.encoder, self.reserved) = (file, encoder, 0);
         Ok(())
     }
 
