@@ -16,6 +16,8 @@ pub enum Code {
     Canceled = 1,
     /// The request makes no sense.
     InvalidArgument = 3,
+    /// The caller's time is up.
+    DeadlineExceeded = 4,
     /// What is named does not exist.
     NotFound = 5,
     /// Some limit is reached.
@@ -36,10 +38,11 @@ pub enum Code {
 
 impl Code {
     /// Every code in use.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 12] = [
         Code::Ok,
         Code::Canceled,
         Code::InvalidArgument,
+        Code::DeadlineExceeded,
         Code::NotFound,
         Code::ResourceExhausted,
         Code::FailedPrecondition,
@@ -57,6 +60,7 @@ impl Code {
             Code::Ok => "OK",
             Code::Canceled => "Canceled",
             Code::InvalidArgument => "InvalidArgument",
+            Code::DeadlineExceeded => "DeadlineExceeded",
             Code::NotFound => "NotFound",
             Code::ResourceExhausted => "ResourceExhausted",
             Code::FailedPrecondition => "FailedPrecondition",
