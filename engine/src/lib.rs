@@ -5,7 +5,7 @@
 //! `quorate-replica`; here are only the things that touch the outside:
 //!
 //! - [`clock`], [`disk`], [`network`]: the world as the node's traits want it;
-//! - [`http`] and `grpc`: one port for gRPC and plain HTTP;
+//! - [`http`], `http2` and `grpc`: one port for gRPC and plain HTTP;
 //! - [`config`]: etcd's flags and environment variables; [`logging`] and [`metrics`] with etcd's names;
 //! - [`local`]: a cluster on one machine, for trying things out.
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod config;
 pub mod disk;
 mod grpc;
 pub mod http;
+mod http2;
 pub mod local;
 pub mod logging;
 pub mod metrics;

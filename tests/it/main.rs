@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_requests;
 mod etcdctl;
 mod failover;
+mod http2;
 mod kill;
 mod quoratectl;
 mod side_by_side;

@@ -1,67 +1,106 @@
-//! gRPC, from hyper's requests to the services of `quorate-api` and back.
+//! gRPC, from HTTP/2 requests to the services of `quorate-api` and back.
 //!
 //! The protocol (github.com/grpc/grpc, PROTOCOL-HTTP2) is small, and so is this: a message is a flag byte,
 //! a length and the encoding; a reply ends with the status in trailers; a path names the method. Doing it
-//! here instead of in a framework leaves one buffer and one allocated task per unary call, and gives
-//! the texts that grpc-go's servers give. There is one file per etcd service, without logic; `call` has what
-//! they share.
+//! here instead of in a framework leaves few allocations and no task per unary call, and gives the texts that
+//! grpc-go's servers give. Streaming calls have a file per service; `call` has what all share.
 
-mod body;
 mod call;
 mod frame;
+mod pipe;
 mod status;
 
-mod cluster;
 mod health;
-mod kv;
 mod lease;
-mod maintenance;
 mod watch;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, header};
-use hyper::body::Incoming;
-use quorate_api::Code;
+use bytes::Bytes;
+use quorate_api::{Api, Code, Error, Limits, Metadata};
 use quorate_node::Clock;
 
 use crate::http::State;
-use call::Call;
-use status::Status;
+use crate::metrics::Rpc;
+use call::{Opening, Unary};
 
-pub(crate) use body::ReplyBody;
+pub(crate) use frame::first_len;
+pub(crate) use pipe::Pipe;
+pub(crate) use status::Status;
 
-/// Whether a request is one of ours.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
+/// A call on its way to a result.
+pub(crate) type Running<R> = Pin<Box<dyn Future<Output = R> + Send>>;
+/// The reply to a unary call: a message with its header.
+pub(crate) type UnaryReply = Result<Bytes, Status>;
+/// What a streaming call is talked to through, and what is to be polled until it ends.
+pub(crate) type StreamReply = Result<(Arc<Pipe>, Running<Status>), Status>;
 
-/// Answers a gRPC request.
-pub(crate) async fn respond<C: Clock>(
-    state: Arc<State<C>>,
-    request: Request<Incoming>,
-) -> Response<ReplyBody> {
-    let (head, body) = request.into_parts();
-    let path = head.uri.path();
+/// The method that a path names.
+pub(crate) fn route(path: &[u8]) -> Result<Rpc, Status> {
+    let path = String::from_utf8_lossy(path);
     let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
-        let text = format!("malformed method name: {path:?}");
-        return Status::new(Code::Unimplemented, text).into_response();
+        return Err(Status::new(Code::Unimplemented, format!("malformed method name: {path:?}")));
     };
-    let call = Call::new(state, &head.headers, body);
-    let reply = match service {
-        "etcdserverpb.KV" => kv::serve(call, method).await,
-        // What is called less often is boxed, to keep the future of a KV call small.
-        "etcdserverpb.Watch" => watch::serve(call, method),
-        "etcdserverpb.Lease" => Box::pin(lease::serve(call, method)).await,
-        "etcdserverpb.Cluster" => Box::pin(cluster::serve(call, method)).await,
-        "etcdserverpb.Maintenance" => Box::pin(maintenance::serve(call, method)).await,
-        "grpc.health.v1.Health" => Box::pin(health::serve(call, method)).await,
-        _ => Err(Status::new(Code::Unimplemented, format!("unknown service {service}"))),
-    };
-    reply.unwrap_or_else(Status::into_response)
+    Rpc::find(service, method).ok_or_else(|| {
+        let text = if Rpc::is_service(service) {
+            format!("unknown method {method} for service {service}")
+        } else {
+            format!("unknown service {service}")
+        };
+        Status::new(Code::Unimplemented, text)
+    })
 }
 
-/// The answer to a method that a service does not have.
-fn unknown_method(service: &str, method: &str) -> Status {
-    Status::new(Code::Unimplemented, format!("unknown method {method} for service {service}"))
+/// The longest message that is accepted.
+pub(crate) fn bytes_max<C: Clock>(api: &Api<C>) -> usize {
+    api.config().limits.request_bytes_max + Limits::OVERHEAD_BYTES
+}
+
+/// Answers a call with one message in each direction; `body` is all that the client has sent.
+pub(crate) fn unary<C: Clock, R: From<UnaryReply>>(
+    state: Arc<State<C>>,
+    rpc: Rpc,
+    metadata: Result<Metadata, Error>,
+    body: Vec<u8>,
+) -> Running<R> {
+    let call = Unary { state, rpc, metadata, body };
+    // One future per method, so that each is no larger than it must be.
+    macro_rules! answer {
+        ($method:expr) => {
+            Box::pin(async move { call.answer($method).await.into() })
+        };
+    }
+    match rpc {
+        Rpc::Range => answer!(Api::range),
+        Rpc::Put => answer!(Api::put),
+        Rpc::DeleteRange => answer!(Api::delete_range),
+        Rpc::Txn => answer!(Api::txn),
+        Rpc::Compact => answer!(Api::compact),
+        Rpc::LeaseGrant => answer!(Api::lease_grant),
+        Rpc::LeaseRevoke => answer!(Api::lease_revoke),
+        Rpc::LeaseTimeToLive => answer!(Api::lease_time_to_live),
+        Rpc::LeaseLeases => answer!(Api::lease_leases),
+        Rpc::MemberList => answer!(Api::member_list),
+        Rpc::Status => answer!(Api::status),
+        Rpc::Alarm => answer!(Api::alarm),
+        Rpc::HealthCheck => answer!(async |api: &Api<C>, request, _: Metadata| api.health_check(&request)),
+        Rpc::Watch | Rpc::LeaseKeepAlive | Rpc::HealthWatch => unreachable!("{rpc:?} is a stream"),
+    }
+}
+
+/// Opens a call with messages both ways.
+pub(crate) fn stream<C: Clock>(
+    state: Arc<State<C>>,
+    rpc: Rpc,
+    metadata: Result<Metadata, Error>,
+) -> StreamReply {
+    let opening = Opening { state, rpc, metadata };
+    match rpc {
+        Rpc::Watch => opening.stream(Api::watch, watch::watch),
+        Rpc::LeaseKeepAlive => opening.stream(|_, metadata| Ok(metadata), lease::keep_alive),
+        Rpc::HealthWatch => opening.stream(|_, _| Ok(()), health::watch),
+        _ => unreachable!("{rpc:?} is no stream"),
+    }
 }

@@ -3,44 +3,33 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use quorate_api::{Code, Error};
 
-use super::body::ReplyBody;
+use crate::http2;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const GRPC_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+/// Longest text that is sent, before it is encoded: some quote the request.
+const MESSAGE_BYTES_MAX: usize = 4096;
 
 /// A code and a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Status {
-    pub(super) code: Code,
+pub(crate) struct Status {
+    pub(crate) code: Code,
     message: Cow<'static, str>,
 }
 
 impl Status {
-    pub(super) const OK: Status = Status { code: Code::Ok, message: Cow::Borrowed("") };
+    pub(crate) const OK: Status = Status { code: Code::Ok, message: Cow::Borrowed("") };
 
-    pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Status {
+    pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Status {
         Status { code, message: message.into() }
     }
 
-    /// As trailers, or as the only headers.
-    pub(super) fn to_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(3);
-        headers.insert(GRPC_STATUS, HeaderValue::from(self.code as u16));
+    /// Appends the status to a header block: to trailers, or to the only headers.
+    pub(crate) fn write(&self, block: &mut Vec<u8>) {
+        http2::write_field(block, "grpc-status", &(self.code as u16).to_string());
         if !self.message.is_empty() {
-            headers.insert(GRPC_MESSAGE, percent_encoded(&self.message));
+            http2::write_field(block, "grpc-message", &percent_encoded(&self.message));
         }
-        headers
-    }
-
-    /// A reply that consists of the status only.
-    pub(super) fn into_response(self) -> Response<ReplyBody> {
-        let mut response = response(ReplyBody::Empty);
-        response.headers_mut().extend(self.to_headers());
-        response
     }
 }
 
@@ -50,30 +39,26 @@ impl From<Error> for Status {
     }
 }
 
-/// A reply whose status comes at the end.
-pub(super) fn response(body: ReplyBody) -> Response<ReplyBody> {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-    response
-}
-
 /// A text as a header value: everything but printable ASCII is percent-encoded, and the percent sign.
-fn percent_encoded(text: &str) -> HeaderValue {
+fn percent_encoded(text: &str) -> Cow<'_, str> {
+    let mut end = text.len().min(MESSAGE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text[..end];
     let plain = |byte: u8| matches!(byte, 0x20..=0x7e) && byte != b'%';
-    let encoded = if text.bytes().all(plain) {
-        Cow::Borrowed(text)
-    } else {
-        let mut encoded = String::with_capacity(text.len() + 16);
-        for byte in text.bytes() {
-            if plain(byte) {
-                encoded.push(char::from(byte));
-            } else {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
         }
-        Cow::Owned(encoded)
-    };
-    HeaderValue::from_str(&encoded).expect("printable ASCII is a header value")
+    }
+    Cow::Owned(encoded)
 }
 
 #[cfg(test)]
@@ -84,5 +69,7 @@ mod tests {
     fn messages_are_percent_encoded() {
         assert_eq!(percent_encoded("etcdserver: no leader"), "etcdserver: no leader");
         assert_eq!(percent_encoded("50 % of ä\n"), "50 %25 of %C3%A4%0A");
+        let long = "x".to_owned() + &"ä".repeat(MESSAGE_BYTES_MAX);
+        assert_eq!(percent_encoded(&long).len(), 1 + 6 * (MESSAGE_BYTES_MAX / 2 - 1), "no letter is cut");
     }
 }

@@ -1,23 +1,14 @@
-//! etcd's Watch service.
+//! etcd's Watch service: its stream.
 
-use quorate_api::{Api, WatchSession};
+use quorate_api::WatchSession;
 use quorate_node::Clock;
 use quorate_proto::etcdserverpb as pb;
 
-use super::call::{Call, Reply, Stream};
+use super::call::Stream;
 use super::status::Status;
-use super::unknown_method;
-use crate::metrics::Rpc;
-
-pub(super) fn serve<C: Clock>(call: Call<C>, method: &str) -> Reply {
-    match method {
-        "Watch" => call.stream(Rpc::Watch, Api::watch, watch),
-        _ => Err(unknown_method("etcdserverpb.Watch", method)),
-    }
-}
 
 /// Passes requests in and responses out. A client that sends no more may go on watching.
-async fn watch<C: Clock>(mut session: WatchSession<C>, mut stream: Stream<C>) -> Status {
+pub(super) async fn watch<C: Clock>(mut session: WatchSession<C>, mut stream: Stream<C>) -> Status {
     let mut more = true;
     loop {
         tokio::select! {

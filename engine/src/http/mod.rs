@@ -1,10 +1,10 @@
 //! The client port: one listener for gRPC and for plain HTTP, as etcd has it.
 //!
-//! What speaks gRPC is recognised by its content type and goes to [`grpc`](crate::grpc) at once; everything
-//! else is one of the [`endpoints`]. Limits here are those of connections; those of requests are in
+//! A connection that begins with HTTP/2's preface goes to [`http2`](crate::http2), which serves gRPC; others
+//! are left to hyper. Both know the [`endpoints`]. Limits here are those of connections; those of requests are in
 //! `quorate-api`.
 
-mod endpoints;
+pub(crate) mod endpoints;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,18 +12,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use quorate_api::Api;
 use quorate_node::Clock;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::grpc::{self, ReplyBody};
+use crate::http2;
 use crate::metrics::Metrics;
 
 /// What every connection shares.
@@ -40,7 +42,7 @@ pub struct State<C> {
 pub struct Options {
     /// Most connections at a time; more wait to be accepted.
     pub connections_max: usize,
-    /// Most streams of one connection (etcd's `--max-concurrent-streams`).
+    /// Most streams of one connection (etcd's `--max-concurrent-streams`, which has no limit).
     pub streams_max: u32,
     /// After how long a silent connection is asked whether it lives
     /// (etcd's `--grpc-keepalive-interval`).
@@ -56,7 +58,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             connections_max: 10_000,
-            streams_max: u32::MAX,
+            streams_max: 16_384,
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
             drain_max: Duration::from_secs(1),
@@ -131,65 +133,68 @@ async fn connection<C: Clock>(
     stream: TcpStream,
     state: Arc<State<C>>,
     options: Options,
-    mut stopped: watch::Receiver<()>,
+    stopped: watch::Receiver<()>,
 ) {
     // Replies are small and somebody waits for each.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = service_fn(move |request| respond(Arc::clone(&state), request));
-    let builder = builder(&options);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let drained = tokio::time::timeout(options.drain_max, connection).await;
-            drained.unwrap_or(Ok(()))
-        }
+    let ended = match tokio::time::timeout(FIRST_BYTES_TIMEOUT, is_http2(&stream)).await {
+        // A connection does a bounded amount of work per turn by itself.
+        Ok(Ok(true)) => tokio::task::unconstrained(http2::serve(stream, state, options, stopped))
+            .await
+            .map_err(Into::into),
+        Ok(Ok(false)) => http1(stream, state, &options, stopped).await,
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => return,
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a client's connection broke");
+        tracing::debug!(error, "a client's connection broke");
     }
 }
 
-fn builder(options: &Options) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .auto_date_header(false)
-        .keep_alive_interval(options.keepalive_interval)
-        .keep_alive_timeout(options.keepalive_timeout)
-        .max_concurrent_streams(options.streams_max)
-        .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .adaptive_window(false)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HTTP1_HEADER_TIMEOUT);
-    builder
+/// Looks at the first bytes, which stay where they are. No method of HTTP/1 begins as the preface does.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; 4];
+    loop {
+        let len = stream.peek(&mut first).await?;
+        if len == first.len() || !http2::PREFACE.starts_with(&first[..len]) || len == 0 {
+            return Ok(http2::PREFACE.starts_with(&first[..len]));
+        }
+        // Nobody tells when there is more to peek at; hardly anybody sends less at first.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
-/// Most bytes of headers in a request.
-const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Streams that a client may reset before they are looked at; more end the connection ("rapid reset",
-/// CVE-2023-44487).
-const PENDING_RESETS_MAX: usize = 100;
-/// What a client may send ahead on one stream: a request of usual size without waiting.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// What it may send ahead on all of them.
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// How long a client may take to send the headers of an HTTP/1 request.
-const HTTP1_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+async fn http1<C: Clock>(
+    stream: TcpStream,
+    state: Arc<State<C>>,
+    options: &Options,
+    mut stopped: watch::Receiver<()>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let service = service_fn(move |request| respond(Arc::clone(&state), request));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(FIRST_BYTES_TIMEOUT);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        ended = connection.as_mut() => ended?,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            if let Ok(ended) = tokio::time::timeout(options.drain_max, connection).await {
+                ended?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How long a client may take to say what it wants.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn respond<C: Clock>(
     state: Arc<State<C>>,
     request: Request<Incoming>,
-) -> Result<Response<ReplyBody>, Infallible> {
-    if grpc::is_grpc(request.headers()) {
-        Ok(grpc::respond(state, request).await)
-    } else {
-        Ok(Box::pin(endpoints::respond(&state, &request)).await)
-    }
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    Ok(endpoints::respond(&state, request.method().as_str(), path).await.map(Full::new))
 }

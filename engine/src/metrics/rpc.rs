@@ -19,6 +19,24 @@ macro_rules! rpcs {
         impl Rpc {
             const ALL: &[Rpc] = &[$(Rpc::$name,)*];
 
+            pub(crate) fn find(service: &str, method: &str) -> Option<Rpc> {
+                match (service, method) {
+                    $(($service, $method) => Some(Rpc::$name),)*
+                    _ => None,
+                }
+            }
+
+            pub(crate) fn is_service(name: &str) -> bool {
+                [$($service,)*].contains(&name)
+            }
+
+            /// Whether messages go on both ways after the first.
+            pub(crate) fn is_stream(self) -> bool {
+                match self {
+                    $(Rpc::$name => $kind != "unary",)*
+                }
+            }
+
             fn labels(self) -> &'static str {
                 match self {
                     $(Rpc::$name => concat!(
