@@ -48,6 +48,9 @@ enum Command {
         /// Stop at the first seed that fails.
         #[arg(long)]
         first: bool,
+        /// Run every seed twice: the traces must be equal.
+        #[arg(long)]
+        twice: bool,
         #[command(flatten)]
         overrides: Overrides,
     },
@@ -75,8 +78,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed, overrides } => one(seed, &overrides, false),
         Command::Replay { seed, overrides } => one(seed, &overrides, true),
-        Command::Sweep { seeds, start, jobs, first, overrides } => {
-            sweep(&Sweep { start, seeds, first, overrides: &overrides }, jobs)
+        Command::Sweep { seeds, start, jobs, first, twice, overrides } => {
+            sweep(&Sweep { start, seeds, first, twice, overrides: &overrides }, jobs)
         }
         Command::Mutants { seeds, name } => mutants(seeds, &name),
     }
@@ -87,6 +90,7 @@ struct Sweep<'a> {
     start: u64,
     seeds: u64,
     first: bool,
+    twice: bool,
     overrides: &'a Overrides,
 }
 
@@ -116,6 +120,8 @@ struct Tally {
     events: AtomicU64,
     done: AtomicU64,
     failures: Mutex<Vec<Failure>>,
+    /// Seeds whose second run was not like the first.
+    divergent: Mutex<Vec<u64>>,
 }
 
 fn sweep(sweep: &Sweep<'_>, jobs: Option<usize>) -> ExitCode {
@@ -143,8 +149,14 @@ fn sweep(sweep: &Sweep<'_>, jobs: Option<usize>) -> ExitCode {
         println!("seed {} violates {}", failure.options.seed, failure.violation);
     }
     println!("{} violations", failures.len());
+    let mut divergent = tally.divergent.into_inner().expect("no worker has panicked");
+    divergent.sort_unstable();
+    for seed in &divergent {
+        println!("seed {seed} is not deterministic: two runs left different traces");
+    }
     match failures.first() {
-        None => ExitCode::SUCCESS,
+        None if divergent.is_empty() => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
         Some(failure) => {
             report(failure, overrides);
             ExitCode::FAILURE
@@ -166,6 +178,9 @@ fn work(sweep: &Sweep<'_>, tally: &Tally, bar: &ProgressBar) {
             Ok(summary) => summary,
             Err(failure) => &failure.summary,
         };
+        if sweep.twice && trace_of(core::run(&options, false)) != summary.hash {
+            tally.divergent.lock().expect("no worker panics while it holds this").push(options.seed);
+        }
         let Summary { simulated, events, .. } = *summary;
         let nanos = u64::try_from(simulated.as_nanos()).expect("a run is shorter than centuries");
         tally.simulated_nanos.fetch_add(nanos, Ordering::Relaxed);
@@ -177,6 +192,13 @@ fn work(sweep: &Sweep<'_>, tally: &Tally, bar: &ProgressBar) {
             bar.set_message(format!("{} violations", failures.len()));
         }
         bar.inc(1);
+    }
+}
+
+fn trace_of(result: Result<Summary, Box<Failure>>) -> u64 {
+    match result {
+        Ok(summary) => summary.hash,
+        Err(failure) => failure.summary.hash,
     }
 }
 
