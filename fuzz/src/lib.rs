@@ -13,9 +13,11 @@
 //! whole; the first byte says which.
 #![forbid(unsafe_code)]
 
+mod history;
 pub mod mutate;
 mod node;
 
+pub use history::history;
 pub use node::{codec_message, snapshot_file, wal_recovery};
 
 /// A fuzz target.
@@ -32,6 +34,7 @@ pub struct Target {
 /// All targets. A new one needs an entry here and a binary of its name.
 pub const TARGETS: &[Target] = &[
     Target { name: "codec_message", run: codec_message, seeds: node::message_seeds },
+    Target { name: "history", run: history, seeds: history::history_seeds },
     Target { name: "snapshot_file", run: snapshot_file, seeds: node::snapshot_seeds },
     Target { name: "wal_recovery", run: wal_recovery, seeds: node::wal_seeds },
 ];
