@@ -151,7 +151,7 @@ impl Config {
             catchup_entries: read.number("snapshot-catchup-entries")?,
             quota_bytes: read.parse("quota-backend-bytes", quota)?,
             max_txn_ops: read.positive("max-txn-ops")?,
-            max_request_bytes: read.positive("max-request-bytes")?,
+            max_request_bytes: read.parse("max-request-bytes", request_bytes)?,
             progress_interval: read.parse("watch-progress-notify-interval", duration)?,
             log: LogConfig {
                 level: read.parse("log-level", level)?,
@@ -311,6 +311,21 @@ fn quota(text: &str) -> Result<Option<u64>, &'static str> {
     }
 }
 
+/// A request becomes one entry of the log, which has a limit of its own.
+fn request_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be greater than zero".to_owned()),
+        Ok(bytes) if bytes <= REQUEST_BYTES_MAX => Ok(bytes),
+        Ok(_) => Err(format!("must be at most {REQUEST_BYTES_MAX}")),
+        Err(_) => Err("parse error".to_owned()),
+    }
+}
+
+const REQUEST_BYTES_MAX: usize = 32 << 20;
+
+// An entry is a little longer than the request that it was.
+const _: () = assert!(REQUEST_BYTES_MAX <= quorate_node::limits::RECORD_BODY_BYTES_MAX / 2);
+
 fn level(text: &str) -> Result<tracing::Level, &'static str> {
     match text {
         "debug" => Ok(tracing::Level::DEBUG),
@@ -411,6 +426,7 @@ mod tests {
         );
         assert!(text(&["--initial-cluster=abc"]).contains("name=http://host:port"));
         assert!(text(&["--snapshot-count=0"]).contains("greater than zero"));
+        assert!(text(&["--max-request-bytes=99999999"]).contains("at most 33554432"));
     }
 
     #[test]
