@@ -16,7 +16,7 @@
 //! - **Whole** (the program `quorate-sim-whole`): the real driver, storage, codec and services as async tasks
 //!   under madsim's executor, one process per seed. For reach.
 //!
-//! Both share the vocabulary: [`options`], [`env`], [`nemesis`], [`workload`], [`invariants`], [`history`],
+//! Both share the vocabulary: [`options`], [`mod@env`], [`nemesis`], [`workload`], [`invariants`], [`history`],
 //! [`trace`].
 //!
 //! # What holds here

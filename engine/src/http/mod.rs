@@ -1,7 +1,7 @@
 //! The client port: one listener for gRPC and for plain HTTP, as etcd has it.
 //!
-//! A connection that begins with HTTP/2's preface goes to [`http2`](crate::http2), which serves gRPC; others
-//! are left to hyper. Both know the [`endpoints`]. Limits here are those of connections; those of requests are in
+//! A connection that begins with HTTP/2's preface goes to `http2`, which serves gRPC; others
+//! are left to hyper. Both know the `endpoints`. Limits here are those of connections; those of requests are in
 //! `quorate-api`.
 
 pub(crate) mod endpoints;

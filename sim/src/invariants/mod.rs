@@ -1,7 +1,7 @@
 //! What must never be false. One property per file, each with its source.
 //!
 //! The properties of the log are checked after every event, at a cost that does not grow with the log:
-//! [`Logs`] mirrors what every member's log and disk hold as one chained hash per entry, so that "the same
+//! `Logs` mirrors what every member's log and disk hold as one chained hash per entry, so that "the same
 //! log up to here" is the comparison of two numbers.
 //!
 //! What clients see (linearizability, revisions, watch streams) is judged at the end of a run by
