@@ -90,7 +90,7 @@ fn member_with_data() -> Option<(Cluster, Etcdctl)> {
         return None; // what follows is about our files
     }
     let mut cluster = Cluster::start(1, &[]);
-    let etcdctl = Etcdctl::new(&cluster.endpoints())?;
+    let etcdctl = Etcdctl::new(&cluster.endpoints());
     for at in 0..8 {
         assert_eq!(
             etcdctl.ok(&["put", &format!("key{at}"), "a value of some length, to have some bytes"]),
@@ -150,6 +150,7 @@ fn assert_data_is_there(etcdctl: &Etcdctl) {
 }
 
 #[test]
+#[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_torn_tail_is_cut_off() {
     let Some((mut cluster, etcdctl)) = member_with_data() else { return };
     let (path, mut segment) = newest_segment(cluster.member(0).data_dir());
@@ -163,6 +164,7 @@ fn a_torn_tail_is_cut_off() {
 }
 
 #[test]
+#[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_flipped_bit_in_the_middle_is_refused() {
     let Some((mut cluster, etcdctl)) = member_with_data() else { return };
     let (path, segment) = newest_segment(cluster.member(0).data_dir());
@@ -178,6 +180,7 @@ fn a_flipped_bit_in_the_middle_is_refused() {
 }
 
 #[test]
+#[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_log_of_a_newer_version_is_refused() {
     let Some((mut cluster, etcdctl)) = member_with_data() else { return };
     let (path, segment) = newest_segment(cluster.member(0).data_dir());
@@ -191,6 +194,7 @@ fn a_log_of_a_newer_version_is_refused() {
 }
 
 #[test]
+#[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_data_directory_of_another_member_is_refused() {
     let Some((mut cluster, _)) = member_with_data() else { return };
     let mut other = Cluster::prepare(program(), 1, &[]);
@@ -201,6 +205,7 @@ fn a_data_directory_of_another_member_is_refused() {
 }
 
 #[test]
+#[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_data_directory_is_used_by_one_process_at_a_time() {
     if !program().is_quorate {
         return; // etcd waits for the lock
@@ -211,7 +216,7 @@ fn a_data_directory_is_used_by_one_process_at_a_time() {
     let exit = second.member(0).start_and_fail();
     assert_refused(&exit, 1, &["is in use by another process"]);
     assert!(first.member(0).is_running());
-    let Some(etcdctl) = Etcdctl::new(&first.endpoints()) else { return };
+    let etcdctl = Etcdctl::new(&first.endpoints());
     assert_eq!(etcdctl.ok(&["put", "still", "here"]), "OK\n");
 }
 
@@ -228,6 +233,7 @@ fn a_directory_that_cannot_be_made() {
 }
 
 #[test]
+#[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_full_disk_ends_the_start_and_harms_nothing() {
     let Some((mut cluster, etcdctl)) = member_with_data() else { return };
     let before = newest_segment(cluster.member(0).data_dir()).1;

@@ -31,10 +31,13 @@ pub struct Output {
 }
 
 impl Etcdctl {
-    /// etcdctl for these endpoints, or `None` (after a notice) if it is not installed.
+    /// etcdctl for these endpoints.
+    ///
+    /// # Panics
+    /// When it is not installed.
     #[must_use]
-    pub fn new(endpoints: &[String]) -> Option<Self> {
-        Some(Self { path: peer("etcdctl")?, endpoints: endpoints.join(",") })
+    pub fn new(endpoints: &[String]) -> Self {
+        Self { path: peer("etcdctl"), endpoints: endpoints.join(",") }
     }
 
     /// Runs a command to its end.

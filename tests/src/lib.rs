@@ -5,8 +5,8 @@
 //! - The program under test is the workspace's own `quorate`, built by [`program`] when it is first needed.
 //!   `QUORATE_TEST_SERVER=/path/to/program` tests another one that takes etcd's flags: with etcd itself in that place, the
 //!   tests show that they expect the right thing.
-//! - Peer programs (etcd, etcdctl) are found on `PATH`. Without them a test says what to install and counts as passed,
-//!   unless `QUORATE_REQUIRE_PEERS=1` makes it fail.
+//! - Peer programs (etcd, etcdctl) are found on `PATH`. Without them a test is ignored and says what to install, unless
+//!   `QUORATE_REQUIRE_PEERS=1` makes it fail (`build.rs`).
 //!
 //! Tests wait for what they need, with generous limits, and never sleep for a fixed time: a slow machine makes them
 //! slow, not wrong.
