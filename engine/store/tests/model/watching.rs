@@ -14,6 +14,11 @@ pub struct Watching {
     credit: i64,
     /// How often progress has been asked for, less the answers. One answer may serve several.
     asked: u32,
+    /// Whether an answer is owed that surely has not been given yet.
+    owed: bool,
+    /// Whether progress has been asked for since the last compaction. Answers are made when they are
+    /// polled, and by a compaction: only one that was asked for since may be older than the question.
+    asked_since_compaction: bool,
     /// Whether progress has been told since nobody had an update.
     answered: bool,
     /// Whether it can only be lost to a compaction by an event of its own that it has not got: it has
@@ -32,6 +37,8 @@ impl Watching {
             next: start,
             credit: 0,
             asked: 0,
+            owed: false,
+            asked_since_compaction: false,
             answered: false,
             last: Revision(0),
             request,
@@ -44,6 +51,13 @@ impl Watching {
 
     pub fn ask_progress(&mut self) {
         self.asked += 1;
+        self.owed = true;
+        self.asked_since_compaction = true;
+    }
+
+    /// History may be compacted: what can be told is made ready before.
+    pub fn on_compact(&mut self) {
+        self.asked_since_compaction = false;
     }
 
     /// The contents have been replaced: what was missed must be looked for.
@@ -92,6 +106,7 @@ impl Watching {
                 self.check_revision(revision, model);
                 assert!(self.due(model).is_none_or(|due| due > revision.0), "progress follows all events");
                 self.asked -= 1;
+                self.owed &= self.asked_since_compaction;
                 self.answered = true;
                 true
             }
@@ -116,8 +131,8 @@ impl Watching {
             self.next = self.next.max(model.revision() + 1);
         }
         if due.is_none() && self.has_begun(model) {
-            assert!(self.asked == 0 || self.answered, "progress is told as soon as it can be");
-            self.asked = 0;
+            assert!(!self.owed || self.answered, "progress is told as soon as it can be");
+            (self.asked, self.owed) = (0, false);
         }
         self.answered = false;
     }
