@@ -2,6 +2,11 @@
 
 use tonic::Code;
 
+/// A learner's refusal.
+pub(crate) const NOT_FOR_LEARNERS: &str = "etcdserver: rpc not supported for learner";
+/// Refusals that servers send with the code of failures whose outcome is not known. (The first only before etcd 3.6.)
+const REFUSALS: [&str; 2] = [NOT_FOR_LEARNERS, "etcdserver: unhealthy cluster"];
+
 /// A call that was not answered with a result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -61,6 +66,9 @@ impl Error {
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented => {
+                Error::Refused { code: status.code(), message: status.message().to_owned() }
+            }
+            Code::Unavailable if REFUSALS.contains(&status.message()) => {
                 Error::Refused { code: status.code(), message: status.message().to_owned() }
             }
             code => Error::Unknown { reason: format!("{code:?}: {}", status.message()) },

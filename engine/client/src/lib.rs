@@ -5,12 +5,14 @@
 //! - Members are asked in turn. A member that cannot be dialled is skipped, because nothing was sent to it.
 //! - A *read* that failed on one member is tried on the others. A *write* is sent once. If no answer comes, the result
 //!   is [`Error::Unknown`]: the write may have happened, and only the caller can decide whether to repeat it.
+//! - A learner refuses nearly everything; then the next member is asked.
 //! - Watches and keep-alives are plain streams; when one ends, the caller resumes it, from the revision it has seen.
 //!
 //! Not here yet: TLS, authentication, automatic resumption of watches.
 
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod error;
 mod streams;
 
@@ -19,6 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_proto::etcdserverpb as pb;
+use quorate_proto::etcdserverpb::kv_client::KvClient;
+use quorate_proto::etcdserverpb::lease_client::LeaseClient;
 use tonic::transport::{Channel, Endpoint};
 
 pub use error::Error;
@@ -51,13 +55,15 @@ pub struct Client {
 }
 
 struct Shared {
-    members: Vec<Member>,
+    members: Vec<Arc<Member>>,
     options: Options,
     /// Counts calls, to take the members in turn.
     turn: AtomicUsize,
 }
 
 struct Member {
+    /// The endpoint as it was given.
+    name: String,
     endpoint: Endpoint,
     /// The connection, once there is one. Tonic dials again by itself when it breaks.
     channel: tokio::sync::Mutex<Option<Channel>>,
@@ -74,20 +80,22 @@ enum Repeat {
 
 /// Makes one unary call on whatever member answers.
 macro_rules! call {
-    ($client:expr, $repeat:expr, $service:ident::$Service:ident, $method:ident, $request:expr) => {{
+    ($client:expr, $repeat:expr, $Service:ident, $method:ident, $request:expr) => {{
         let request = $request;
         $client
             .attempt($repeat, |channel| {
                 let request = request.clone();
                 async move {
                     let mut service =
-                        pb::$service::$Service::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
+                        $Service::new(channel).max_decoding_message_size(crate::RESPONSE_BYTES_MAX);
                     service.$method(request).await.map(tonic::Response::into_inner)
                 }
             })
             .await
     }};
 }
+
+pub(crate) use call;
 
 impl Client {
     /// A client of the members at these endpoints, `host:port` or `http://host:port`. Connections are made when they
@@ -101,12 +109,25 @@ impl Client {
     ) -> Result<Self, Error> {
         let members = endpoints
             .into_iter()
-            .map(|text| Member::new(text.as_ref(), options))
+            .map(|text| Member::new(text.as_ref(), options).map(Arc::new))
             .collect::<Result<Vec<_>, Error>>()?;
         if members.is_empty() {
             return Err(Error::Unreachable { reason: "none was given".into() });
         }
-        Ok(Self { shared: Arc::new(Shared { members, options, turn: AtomicUsize::new(0) }) })
+        Ok(Self::of(members, options))
+    }
+
+    fn of(members: Vec<Arc<Member>>, options: Options) -> Self {
+        Self { shared: Arc::new(Shared { members, options, turn: AtomicUsize::new(0) }) }
+    }
+
+    /// For each endpoint, as it was given, a client of that member alone. They share their connections with this one.
+    pub fn each(&self) -> impl Iterator<Item = (&str, Self)> {
+        let options = self.shared.options;
+        self.shared
+            .members
+            .iter()
+            .map(move |member| (member.name.as_str(), Self::of(vec![Arc::clone(member)], options)))
     }
 
     /// Reads keys.
@@ -114,7 +135,7 @@ impl Client {
     /// # Errors
     /// See [`Error`]; so for all calls.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
-        call!(self, Repeat::Harmless, kv_client::KvClient, range, request)
+        call!(self, Repeat::Harmless, KvClient, range, request)
     }
 
     /// Writes a key.
@@ -122,7 +143,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Error> {
-        call!(self, Repeat::Never, kv_client::KvClient, put, request)
+        call!(self, Repeat::Never, KvClient, put, request)
     }
 
     /// Deletes keys.
@@ -133,7 +154,7 @@ impl Client {
         &self,
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Error> {
-        call!(self, Repeat::Never, kv_client::KvClient, delete_range, request)
+        call!(self, Repeat::Never, KvClient, delete_range, request)
     }
 
     /// Compares, then reads and writes, at one revision. It counts as a read if it can only read.
@@ -145,7 +166,7 @@ impl Client {
             |op: &pb::RequestOp| matches!(op.request, Some(pb::request_op::Request::RequestRange(_)));
         let reads = request.success.iter().chain(&request.failure).all(is_range);
         let repeat = if reads { Repeat::Harmless } else { Repeat::Never };
-        call!(self, repeat, kv_client::KvClient, txn, request)
+        call!(self, repeat, KvClient, txn, request)
     }
 
     /// Forgets superseded versions up to a revision.
@@ -153,7 +174,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Error> {
-        call!(self, Repeat::Never, kv_client::KvClient, compact, request)
+        call!(self, Repeat::Never, KvClient, compact, request)
     }
 
     /// Grants a lease.
@@ -161,7 +182,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn lease_grant(&self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Error> {
-        call!(self, Repeat::Never, lease_client::LeaseClient, lease_grant, request)
+        call!(self, Repeat::Never, LeaseClient, lease_grant, request)
     }
 
     /// Ends a lease and deletes its keys.
@@ -172,7 +193,7 @@ impl Client {
         &self,
         request: pb::LeaseRevokeRequest,
     ) -> Result<pb::LeaseRevokeResponse, Error> {
-        call!(self, Repeat::Never, lease_client::LeaseClient, lease_revoke, request)
+        call!(self, Repeat::Never, LeaseClient, lease_revoke, request)
     }
 
     /// How long a lease lives, and its keys.
@@ -183,7 +204,7 @@ impl Client {
         &self,
         request: pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, Error> {
-        call!(self, Repeat::Harmless, lease_client::LeaseClient, lease_time_to_live, request)
+        call!(self, Repeat::Harmless, LeaseClient, lease_time_to_live, request)
     }
 
     /// All leases.
@@ -191,25 +212,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn lease_leases(&self) -> Result<pb::LeaseLeasesResponse, Error> {
-        call!(self, Repeat::Harmless, lease_client::LeaseClient, lease_leases, pb::LeaseLeasesRequest {})
-    }
-
-    /// The members of the cluster.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn member_list(&self, linearizable: bool) -> Result<pb::MemberListResponse, Error> {
-        let request = pb::MemberListRequest { linearizable };
-        call!(self, Repeat::Harmless, cluster_client::ClusterClient, member_list, request)
-    }
-
-    /// How some member is; a client of one endpoint asks that member.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn status(&self) -> Result<pb::StatusResponse, Error> {
-        let request = pb::StatusRequest::default();
-        call!(self, Repeat::Harmless, maintenance_client::MaintenanceClient, status, request)
+        call!(self, Repeat::Harmless, LeaseClient, lease_leases, pb::LeaseLeasesRequest {})
     }
 
     /// Opens a watch stream with its first watcher.
@@ -250,8 +253,11 @@ impl Client {
                     Ok(response) => return Ok(response),
                     Err(status) => Error::of(&status),
                 };
-                let refused = matches!(error, Error::Refused { .. });
-                if refused || repeat == Repeat::Never || offset >= self.shared.members.len() {
+                let goes_on = match &error {
+                    Error::Refused { message, .. } => message == error::NOT_FOR_LEARNERS,
+                    _ => repeat == Repeat::Harmless,
+                };
+                if !goes_on || offset >= self.shared.members.len() {
                     return Err(error);
                 }
             }
@@ -288,7 +294,7 @@ impl Member {
             return Err(invalid("a port is missing".into()));
         }
         let endpoint = endpoint.connect_timeout(options.dial_timeout).tcp_nodelay(true);
-        Ok(Self { endpoint, channel: tokio::sync::Mutex::new(None) })
+        Ok(Self { name: text.to_owned(), endpoint, channel: tokio::sync::Mutex::new(None) })
     }
 
     async fn connected(&self) -> Result<Channel, String> {
@@ -297,9 +303,9 @@ impl Member {
             return Ok(channel.clone());
         }
         let channel = self.endpoint.connect().await.map_err(|error| {
-            let cause =
-                std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
-            format!("{}: {error}{cause}", self.endpoint.uri())
+            let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+            format!("{}: {error}{causes}", self.endpoint.uri())
         })?;
         *slot = Some(channel.clone());
         Ok(channel)

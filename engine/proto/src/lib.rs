@@ -22,6 +22,12 @@ pub mod etcdserverpb {
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
 }
 
+/// What Quorate offers beyond etcd's services.
+#[allow(missing_docs, reason = "generated; the .proto file documents what is not plain")]
+pub mod quoratepb {
+    include!(concat!(env!("OUT_DIR"), "/quoratepb.rs"));
+}
+
 /// gRPC's health check.
 #[allow(missing_docs, reason = "generated; the .proto file documents what is not plain")]
 pub mod health {

@@ -3,7 +3,7 @@
 //! What etcdctl prints by default is printed here byte for byte, because scripts depend on it; `tests/it/quoratectl.rs`
 //! holds both against each other. Commands and flags that are not here are etcdctl's to do.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,6 +11,7 @@ use quorate_client::proto::{etcdserverpb as pb, mvccpb};
 use quorate_client::{Client, Error};
 
 use crate::failure::Failure;
+use crate::output::print;
 
 /// The everyday commands.
 #[derive(Debug, Subcommand)]
@@ -34,9 +35,6 @@ pub enum DataCommand {
     /// Leases.
     #[command(subcommand)]
     Lease(LeaseCommand),
-    /// Members.
-    #[command(subcommand)]
-    Member(MemberCommand),
 }
 
 #[derive(Args, Debug)]
@@ -93,12 +91,19 @@ pub struct GetArguments {
     consistency: Consistency,
 }
 
+/// How fresh the answer must be.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Consistency {
+pub enum Consistency {
     #[value(name = "l")]
     Linearizable,
     #[value(name = "s")]
     Serializable,
+}
+
+impl Consistency {
+    pub fn is_linearizable(self) -> bool {
+        self == Consistency::Linearizable
+    }
 }
 
 #[derive(Args, Debug)]
@@ -152,13 +157,6 @@ pub enum LeaseCommand {
     List,
 }
 
-/// Members.
-#[derive(Debug, Subcommand)]
-pub enum MemberCommand {
-    /// All members.
-    List,
-}
-
 fn parse_lease(text: &str) -> Result<i64, String> {
     i64::from_str_radix(text, 16).map_err(|_| "a lease id is a hexadecimal number".to_owned())
 }
@@ -175,18 +173,6 @@ pub async fn run(command: DataCommand, client: &Client) -> Result<(), Failure> {
             print(format!("compacted revision {revision}\n").as_bytes())
         }
         DataCommand::Lease(command) => lease(&command, client).await,
-        DataCommand::Member(MemberCommand::List) => {
-            let mut text = String::new();
-            for member in client.member_list(true).await?.members {
-                let status = if member.name.is_empty() { "unstarted" } else { "started" };
-                let (peers, clients) = (member.peer_ur_ls.join(","), member.client_ur_ls.join(","));
-                text += &format!(
-                    "{:x}, {status}, {}, {peers}, {clients}, {}\n",
-                    member.id, member.name, member.is_learner
-                );
-            }
-            print(text.as_bytes())
-        }
     }
 }
 
@@ -225,7 +211,7 @@ async fn get(arguments: GetArguments, client: &Client) -> Result<(), Failure> {
         limit: arguments.limit,
         revision: arguments.rev,
         keys_only: arguments.keys_only,
-        serializable: arguments.consistency == Consistency::Serializable,
+        serializable: !arguments.consistency.is_linearizable(),
         ..Default::default()
     };
     let response = client.range(request).await?;
@@ -357,13 +343,6 @@ fn write_event(event: &mvccpb::Event, out: &mut Vec<u8>) {
     for version in event.prev_kv.iter().chain(&event.kv) {
         write_version(version, false, out);
     }
-}
-
-/// Scripts may close the pipe when they have seen enough.
-fn print(text: &[u8]) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(text).and_then(|()| stdout.flush());
-    written.map_err(|error| Failure::error(format!("cannot write the output: {error}")))
 }
 
 impl From<Error> for Failure {

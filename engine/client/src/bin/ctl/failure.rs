@@ -36,6 +36,11 @@ impl Failure {
         Self { message: format!("{what} ({})", self.message), code: self.code }
     }
 
+    /// Adds what to do about it.
+    pub fn with(self, advice: &str) -> Self {
+        Self { message: format!("{} ({advice})", self.message), code: self.code }
+    }
+
     /// Says it on standard error.
     pub fn report(&self) -> ExitCode {
         eprintln!("Error: {}", self.message);

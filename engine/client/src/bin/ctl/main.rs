@@ -4,16 +4,22 @@
 
 mod bench;
 mod commands;
+mod endpoints;
 mod failure;
+mod members;
+mod output;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use bench::BenchCommand;
 use commands::DataCommand;
+use endpoints::EndpointArguments;
 use failure::Failure;
+use members::MemberArguments;
 use quorate_client::{Client, Options};
 
 #[global_allocator]
@@ -34,6 +40,10 @@ struct Arguments {
     )]
     endpoints: Vec<String>,
 
+    /// How long a command may wait for its answer, as in 5s or 500ms.
+    #[arg(long, global = true, value_name = "TIME", value_parser = bench::parse_duration, default_value = "5s")]
+    command_timeout: Duration,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -42,6 +52,16 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Data(DataCommand),
+    /// Members.
+    Member(MemberArguments),
+    /// Endpoints: the members asked one by one.
+    Endpoint(EndpointArguments),
+    /// Hand leadership to a member.
+    MoveLeader {
+        /// The member's id in hexadecimal digits, as `member list` prints it.
+        #[arg(value_name = "MEMBER_ID", value_parser = members::parse_id)]
+        target: u64,
+    },
     /// Measure a server under load.
     #[command(subcommand)]
     Bench(Box<BenchCommand>),
@@ -57,9 +77,10 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { 128 });
         }
     };
+    let options = Options { request_timeout: arguments.command_timeout, ..Options::default() };
     let result = match arguments.command {
         Command::Bench(command) => bench::run(&command, &arguments.endpoints),
-        Command::Data(command) => talk(command, &arguments.endpoints),
+        command => talk(command, &arguments.endpoints, options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,9 +89,17 @@ fn main() -> ExitCode {
 }
 
 /// Carries out a command that a few messages answer.
-fn talk(command: DataCommand, endpoints: &[String]) -> Result<(), Failure> {
+fn talk(command: Command, endpoints: &[String], options: Options) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::error(format!("cannot start: {error}")))?;
-    let client = Client::new(endpoints, Options::default())?;
-    runtime.block_on(commands::run(command, &client))
+    let client = Client::new(endpoints, options)?;
+    runtime.block_on(async {
+        match command {
+            Command::Data(command) => commands::run(command, &client).await,
+            Command::Member(arguments) => members::run(arguments, &client).await,
+            Command::Endpoint(arguments) => endpoints::run(arguments, &client, options).await,
+            Command::MoveLeader { target } => endpoints::move_leader(target, &client).await,
+            Command::Bench(_) => unreachable!("measuring has threads of its own"),
+        }
+    })
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub use options::BenchCommand;
+pub use options::{BenchCommand, parse_duration};
 use options::{Extent, LeaseOperation, LoadOptions, Plan, Workload};
 use process::Usage;
 use report::{Consumption, Report, Times};
