@@ -1,7 +1,7 @@
 //! Mutants: known bugs, put into a copy of the product to see that the simulator notices.
 //!
 //! An oracle that never objects looks just like a product that is never wrong. So known bugs are kept as a
-//! table of small changes (`mutants.txt`), outside of the product's source, which knows nothing of them.
+//! table of small changes (`mutants/`), outside of the product's source, which knows nothing of them.
 //! `quorate-sim mutants` applies each to a scratch copy of the workspace, builds the simulator there, and
 //! sweeps seeds until one fails.
 
@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The table of mutants.
-pub const TABLE: &str = include_str!("../mutants.txt");
+pub const TABLE: &str = concat!(
+    include_str!("../mutants/raft.txt"),
+    include_str!("../mutants/replica.txt"),
+    include_str!("../mutants/store.txt"),
+);
 
 /// A known bug.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub enum Fate {
     Survived,
 }
 
-/// Reads the table. The text before the first mutant is for people.
+/// Reads the table. Lines that begin with `#` are for people.
 pub fn parse(table: &str) -> Result<Vec<Mutant>, String> {
     let mut mutants: Vec<Mutant> = Vec::new();
     for (number, line) in table.lines().enumerate() {
@@ -59,7 +63,7 @@ pub fn parse(table: &str) -> Result<Vec<Mutant>, String> {
             "file" => mutant.file = rest,
             "-" => mutant.before.push(rest),
             "+" => mutant.after.push(rest),
-            "" => {}
+            "" | "#" => {}
             other => return Err(format!("line {}: unknown word {other:?}", number + 1)),
         }
     }
