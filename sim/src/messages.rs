@@ -33,7 +33,7 @@ fn raft<C>(body: &Body<C>) -> (&'static str, u64, u64) {
     match body {
         Body::PreVote { last, .. } => ("PreVote", last.index.0, last.term.0),
         Body::PreVoteReply { granted, .. } => ("PreVoteReply", u64::from(*granted), 0),
-        Body::Vote { last } => ("Vote", last.index.0, last.term.0),
+        Body::Vote { last, .. } => ("Vote", last.index.0, last.term.0),
         Body::VoteReply { granted } => ("VoteReply", u64::from(*granted), 0),
         Body::Append { previous, entries, commit, .. } => {
             ("Append", previous.index.0 + entries.len() as u64, commit.0)
@@ -45,5 +45,6 @@ fn raft<C>(body: &Body<C>) -> (&'static str, u64, u64) {
         Body::Outdated => ("Outdated", 0, 0),
         Body::ReadIndex { request } => ("ReadIndex", *request & 0xffff_ffff, 0),
         Body::ReadIndexReply { request, index } => ("ReadIndexReply", *request & 0xffff_ffff, index.0),
+        Body::CampaignNow => ("CampaignNow", 0, 0),
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quorate_raft::{
-    Body, Configuration, Entry, HardState, Index, NodeId, Payload, Position, SnapshotMeta, Term,
+    Body, Configuration, Entry, HardState, Index, Membership, NodeId, Payload, Position, SnapshotMeta, Term,
 };
 use quorate_replica::{ChunkBody, Message, RequestId, SharedProposal, SnapshotChunk};
 use quorate_store::{
@@ -129,7 +129,7 @@ fn bodies() -> Vec<(&'static str, Body<SharedProposal>)> {
     vec![
         ("pre vote", Body::PreVote { last: position(3, 300), campaign: 1 << 33 }),
         ("pre vote reply", Body::PreVoteReply { granted: true, campaign: 1 << 33 }),
-        ("vote", Body::Vote { last: position(3, 300) }),
+        ("vote", Body::Vote { last: position(3, 300), transfer: false }),
         ("vote reply", Body::VoteReply { granted: false }),
         (
             "append",
@@ -147,6 +147,7 @@ fn bodies() -> Vec<(&'static str, Body<SharedProposal>)> {
         ("outdated", Body::Outdated),
         ("read index", Body::ReadIndex { request: 1 << 40 }),
         ("read index reply", Body::ReadIndexReply { request: 1 << 40, index: Index(300) }),
+        ("campaign now", Body::CampaignNow),
     ]
 }
 
@@ -208,7 +209,11 @@ fn files(samples: &mut Samples) {
     let entries = [
         Entry { term: Term(4), index: Index(300), payload: Payload::Noop },
         put(4, 301, "key", "value"),
-        Entry { term: Term(4), index: Index(302), payload: Payload::Membership(initial) },
+        Entry {
+            term: Term(4),
+            index: Index(302),
+            payload: Payload::Membership(Membership { configuration: initial, command: None }),
+        },
     ];
     let mut segment = Vec::new();
     let mut encoder = SegmentEncoder::begin(&header, &mut segment);

@@ -42,8 +42,18 @@ pub enum Payload<C> {
     Noop,
     /// A command of the owner's state machine.
     Command(C),
-    /// A new configuration of the cluster; it takes effect as soon as it is in the log (Raft §6).
-    Membership(Configuration),
+    /// A new configuration of the cluster.
+    Membership(Membership<C>),
+}
+
+/// A change of who takes part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership<C> {
+    /// In force as soon as it is in a member's log, committed or not (Raft §6).
+    pub configuration: Configuration,
+    /// What the owner's state machine makes of it, when it is committed. None when a leader ends a joint
+    /// configuration by itself.
+    pub command: Option<C>,
 }
 
 /// Who takes part (Raft §6; thesis §4).
@@ -56,6 +66,33 @@ pub struct Configuration {
     pub outgoing: BTreeSet<NodeId>,
     /// Members that receive the log but do not vote.
     pub learners: BTreeSet<NodeId>,
+}
+
+impl Configuration {
+    /// Whether two majorities must agree: a change of several voters is under way (Raft §6).
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether this member votes.
+    #[must_use]
+    pub fn is_voter(&self, id: NodeId) -> bool {
+        self.voters.contains(&id) || self.outgoing.contains(&id)
+    }
+
+    /// Whether this member receives the log.
+    #[must_use]
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.is_voter(id) || self.learners.contains(&id)
+    }
+
+    /// Everybody who receives the log, in ascending order, each once.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let all: BTreeSet<NodeId> =
+            self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
+        all.into_iter()
+    }
 }
 
 impl fmt::Display for Configuration {

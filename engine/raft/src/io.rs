@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Configuration, Entry};
+use crate::membership::{Change, ChangeError};
 use crate::message::Message;
 use crate::types::{Index, NodeId, Position, ReadId, Term, WriteId};
 
@@ -14,6 +15,22 @@ pub enum Input<C> {
     /// The owner wants `C` in the log. A leader appends it; anybody else answers with
     /// [`Output::Refused`], so the owner had better look at `status().role` first.
     Propose(C),
+    /// The owner wants other members. A leader appends the resulting configuration, which is in force at once,
+    /// together with `C`, which comes out with [`Output::Committed`]; or answers with
+    /// [`Output::ChangeRefused`]. More than one voter at a time changes by a joint configuration, which the
+    /// leader ends by itself.
+    ChangeMembership {
+        /// What to change, in this order, all in one step.
+        changes: Vec<Change>,
+        /// What the owner's state machine makes of it.
+        command: C,
+    },
+    /// The owner, who leads, wants another to lead: this voter, or whichever is furthest. Proposals are refused
+    /// until [`Output::TransferEnded`].
+    Transfer {
+        /// Who shall lead.
+        to: Option<NodeId>,
+    },
     /// The owner wants to read. [`Output::ReadReady`] or [`Output::ReadDropped`] with this id follows.
     /// Ids must not be used twice by one `Raft`.
     Read(ReadId),
@@ -92,8 +109,41 @@ pub enum Output<C> {
         /// The id given with [`Input::Read`].
         id: ReadId,
     },
-    /// A proposal was not appended because this node does not lead; nothing happened.
+    /// A proposal was not appended because this node does not lead, or is handing over; nothing happened.
     Refused(C),
+    /// A change of the membership was not appended; nothing happened.
+    ChangeRefused {
+        /// As given with [`Input::ChangeMembership`].
+        command: C,
+        /// Why.
+        reason: ChangeError,
+    },
+    /// Another configuration is in force in this member's log: its entry was appended, or one after it was
+    /// truncated, or a snapshot has replaced the log. It may not be committed yet.
+    ConfigurationChanged {
+        /// The one in force.
+        configuration: Configuration,
+        /// What came with it, if it is known.
+        command: Option<C>,
+    },
+    /// What [`Input::Transfer`] began is over.
+    TransferEnded {
+        /// Who was asked to lead; nobody if there was nobody to ask.
+        to: Option<NodeId>,
+        /// True: this member leads no more, and `to` is the likely winner. False: all is as before.
+        ok: bool,
+    },
+    /// What this peer had durably acknowledged to this leader is not in its log any more: its disk was replaced
+    /// by an older copy. It could forget votes and commits, so it must not take part under this id. Nothing
+    /// it says counts from now on.
+    PeerLostLog {
+        /// The peer.
+        peer: NodeId,
+        /// The last index that it had acknowledged.
+        had: Index,
+        /// How far its log goes at most.
+        has: Index,
+    },
     /// This peer needs entries that the log no longer holds: stream it a snapshot of the applied
     /// state, beginning anew if one is already under way. Emitted once until `SnapshotFailed`, or until
     /// the peer acknowledges something that the log cannot continue.

@@ -109,8 +109,9 @@ pub mod testing;
 mod types;
 
 pub use config::{Config, ConfigError};
-pub use entry::{Command, Configuration, Entry, Payload};
+pub use entry::{Command, Configuration, Entry, Membership, Payload};
 pub use io::{HardState, Input, Output, Saved, SnapshotMeta, Write};
+pub use membership::{Change, ChangeError};
 pub use message::{Body, Message};
-pub use raft::{Raft, Role, Status};
+pub use raft::{PeerState, PeerStatus, Raft, Role, Status};
 pub use types::{Index, Instant, NodeId, Position, ReadId, Term, WriteId};

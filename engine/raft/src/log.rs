@@ -16,7 +16,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::entry::{Command, Entry, Payload};
-use crate::types::{Index, Position, Term, WriteId};
+use crate::types::{Index, NodeId, Position, Term, WriteId};
 
 /// The log after its start.
 #[derive(Debug)]
@@ -224,6 +224,10 @@ fn entry_size<C: Command>(entry: &Entry<C>) -> usize {
     const OVERHEAD: usize = 32;
     match &entry.payload {
         Payload::Command(command) => OVERHEAD + command.size(),
-        Payload::Noop | Payload::Membership(_) => OVERHEAD,
+        Payload::Membership(membership) => {
+            let members = membership.configuration.members().count() * size_of::<NodeId>();
+            OVERHEAD + members + membership.command.as_ref().map_or(0, Command::size)
+        }
+        Payload::Noop => OVERHEAD,
     }
 }

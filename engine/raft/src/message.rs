@@ -5,7 +5,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Payload};
 use crate::types::{Index, Position, Term};
 
 /// A message between two Rafts: the sender's term, and what it says.
@@ -44,10 +44,12 @@ pub enum Body<C> {
     /// A candidate asks every voter for its vote (Raft §5.2). Sent only when the candidate's own
     /// vote, and with it the term, is durable.
     ///
-    /// A receiver that hears from a live leader ignores it and keeps its term.
+    /// A receiver that hears from a live leader ignores it and keeps its term, unless that leader wants it so.
     Vote {
         /// The candidate's last entry.
         last: Position,
+        /// The leader itself has asked for this election, by `CampaignNow`.
+        transfer: bool,
     },
     /// The answer to `Vote`, sent only when the vote is durable.
     VoteReply {
@@ -120,6 +122,9 @@ pub enum Body<C> {
         /// The read index.
         index: Index,
     },
+    /// A leader that hands over asks the voter that shall lead, whose log is as long as its own, to
+    /// stand for election at once and without asking around (thesis §3.10).
+    CampaignNow,
 }
 
 /// No term, index or counter of an honest peer comes near this, so that their successors always exist.
@@ -130,11 +135,16 @@ impl<C> Message<C> {
     /// sends may make an assertion fail.
     pub(crate) fn is_sound(&self) -> bool {
         let positions = match &self.body {
-            Body::PreVote { last, .. } | Body::Vote { last } => [*last, Position::default()],
+            Body::PreVote { last, .. } | Body::Vote { last, .. } => [*last, Position::default()],
             Body::Append { previous, entries, commit, .. } => {
                 let mut before = *previous;
                 for entry in entries {
                     if entry.index.0 != before.index.0.wrapping_add(1) || entry.term < before.term {
+                        return false;
+                    }
+                    if let Payload::Membership(membership) = &entry.payload
+                        && !membership.configuration.is_sound()
+                    {
                         return false;
                     }
                     before = entry.position();
@@ -158,7 +168,9 @@ impl<C> fmt::Display for Message<C> {
             // The campaign's random number would only make the line hard to read.
             Body::PreVote { last, .. } => write!(f, "PreVote@{term} last={last}"),
             Body::PreVoteReply { granted, .. } => write!(f, "PreVoteReply@{term} {}", grant(*granted)),
-            Body::Vote { last } => write!(f, "Vote@{term} last={last}"),
+            Body::Vote { last, transfer } => {
+                write!(f, "Vote@{term} last={last}{}", if *transfer { " transfer" } else { "" })
+            }
             Body::VoteReply { granted } => write!(f, "VoteReply@{term} {}", grant(*granted)),
             Body::Append { previous, entries, commit, round } => {
                 write!(f, "Append@{term} after {previous}")?;
@@ -186,6 +198,7 @@ impl<C> fmt::Display for Message<C> {
             Body::Outdated => write!(f, "Outdated@{term}"),
             Body::ReadIndex { .. } => write!(f, "ReadIndex@{term}"),
             Body::ReadIndexReply { index, .. } => write!(f, "ReadIndexReply@{term} index={index}"),
+            Body::CampaignNow => write!(f, "CampaignNow@{term}"),
         }
     }
 }

@@ -7,15 +7,19 @@
 //! - *Snapshot*: the peer needs what the log no longer holds. Nothing is sent but heartbeats, until the
 //!   peer acknowledges something that the log can continue.
 //!
-//! `matched` never goes down and `matched < next`. Nothing is buffered: entries come from the log.
+//! - *Lost*: the peer has lost what it had acknowledged. It gets nothing but heartbeats, and counts for nothing.
+//!
+//! But for that, `matched` never goes down and `matched < next`. Nothing is buffered: entries come from the log.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
 
 use crate::config::Config;
 use crate::entry::Command;
 use crate::log::Log;
 use crate::message::Body;
+use crate::raft::PeerState;
 use crate::types::{Index, Instant, Position};
 
 /// What a leader knows of one peer.
@@ -32,6 +36,8 @@ pub(crate) struct Progress {
     pub(crate) round_sent: u64,
     /// The newest read round that the peer confirmed.
     pub(crate) round: u64,
+    /// The newest read round sent when `matched` was last raised: appends of a later one were sent later.
+    matched_round: u64,
     /// When the peer was last heard of as a follower of this term.
     pub(crate) contact: Instant,
     /// When an append was last sent.
@@ -55,6 +61,19 @@ enum Flow {
         verify: bool,
     },
     Snapshot,
+    Lost,
+}
+
+/// What a refusal says of the refuser's disk.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Nothing.
+    None,
+    /// It refuses what it had acknowledged, or the refusal is older than the acknowledgement. An append with
+    /// a read round that is new now will tell.
+    Suspect,
+    /// It had acknowledged this much, and its log does not go further than that.
+    Lost { had: Index, has: Index },
 }
 
 /// Appends with entries that a follower has been sent and not acknowledged: one being synced and one waiting.
@@ -81,9 +100,20 @@ impl Progress {
             commit_sent: Index(0),
             round_sent: 0,
             round: 0,
+            matched_round: 0,
             contact: now,
             append_at: now,
             held_until: None,
+        }
+    }
+
+    /// How entries flow to it.
+    pub(crate) fn state(&self) -> PeerState {
+        match self.flow {
+            Flow::Probe { .. } => PeerState::Probe,
+            Flow::Replicate { .. } => PeerState::Replicate,
+            Flow::Snapshot => PeerState::Snapshot,
+            Flow::Lost => PeerState::Lost,
         }
     }
 
@@ -99,14 +129,14 @@ impl Progress {
         let has_room = match &self.flow {
             Flow::Probe { .. } => true,
             Flow::Replicate { inflight, .. } => inflight.len() < config.inflight_max,
-            Flow::Snapshot => return None,
+            Flow::Snapshot | Flow::Lost => return None,
         };
         let has_news = self.next <= log.last().index || self.commit_sent < log.commit();
         let due = match &self.flow {
             Flow::Probe { sent } => !sent,
             // If the window is full, the peer is gone, or will hear the news when it acknowledges.
             Flow::Replicate { verify, .. } => *verify || (has_room && has_news),
-            Flow::Snapshot => false,
+            Flow::Snapshot | Flow::Lost => false,
         };
         if !due || self.holds_back(log, config, now) {
             return None;
@@ -127,7 +157,7 @@ impl Progress {
                     self.next = entry.index.next();
                 }
             }
-            Flow::Snapshot => {}
+            Flow::Snapshot | Flow::Lost => {}
         }
         let commit = log.commit();
         self.commit_sent = commit;
@@ -155,7 +185,10 @@ impl Progress {
     /// The peer's log equals ours up to `matched`, durably.
     pub(crate) fn on_ack<C: Command>(&mut self, matched: Index, log: &Log<C>) {
         let news = matched > self.matched;
-        self.matched = self.matched.max(matched);
+        if news {
+            self.matched = matched;
+            self.matched_round = self.round_sent;
+        }
         match &mut self.flow {
             Flow::Replicate { inflight, .. } => {
                 while inflight.front().is_some_and(|&last| last <= self.matched) {
@@ -172,7 +205,7 @@ impl Progress {
                 self.next = self.matched.next();
                 self.flow = Flow::Probe { sent: false };
             }
-            Flow::Probe { .. } | Flow::Snapshot => {}
+            Flow::Probe { .. } | Flow::Snapshot | Flow::Lost => {}
         }
     }
 
@@ -183,20 +216,29 @@ impl Progress {
             Flow::Probe { sent } => *sent = false,
             // Perhaps it is only slow; perhaps an append was lost; perhaps it has restarted.
             Flow::Replicate { verify, .. } => *verify = matched.next() < self.next,
-            Flow::Snapshot => {}
+            Flow::Snapshot | Flow::Lost => {}
         }
     }
 
     /// The peer's log does not contain our entry at `rejected`, and nothing of ours after `hint`.
-    pub(crate) fn on_reject<C: Command>(&mut self, rejected: Index, hint: Position, log: &Log<C>) {
+    /// `round` is that of the refused append.
+    pub(crate) fn on_reject<C: Command>(
+        &mut self,
+        rejected: Index,
+        hint: Position,
+        round: u64,
+        log: &Log<C>,
+    ) -> Doubt {
+        if rejected <= self.matched {
+            return self.on_contradiction(round, hint);
+        }
         let stale = match self.flow {
-            // Each append makes the logs agree further, so a refusal below that is from before.
-            Flow::Replicate { .. } => rejected <= self.matched,
+            Flow::Replicate { .. } => false,
             Flow::Probe { .. } => rejected.next() != self.next,
-            Flow::Snapshot => true,
+            Flow::Snapshot | Flow::Lost => true,
         };
         if stale {
-            return;
+            return Doubt::None;
         }
         // Below the log's start nothing is known of our terms. The peer's hint decides: it may hold
         // everything up to the start even if what it has before was forgotten here.
@@ -204,6 +246,24 @@ impl Progress {
         self.next = common.max(self.matched).next().min(rejected);
         self.next = self.next.max(self.matched.next());
         self.flow = Flow::Probe { sent: false };
+        Doubt::None
+    }
+
+    /// The peer refuses what it had acknowledged. Nearly always this is an old refusal, from before the
+    /// acknowledgement; but not if the refused append was sent after it.
+    fn on_contradiction(&mut self, round: u64, hint: Position) -> Doubt {
+        if round > self.matched_round {
+            let had = mem::take(&mut self.matched);
+            self.round = 0;
+            self.flow = Flow::Lost;
+            return Doubt::Lost { had, has: hint.index.min(had) };
+        }
+        match &mut self.flow {
+            Flow::Probe { sent } => *sent = false,
+            Flow::Replicate { verify, .. } => *verify = true,
+            Flow::Snapshot | Flow::Lost => return Doubt::None,
+        }
+        Doubt::Suspect
     }
 
     /// The stream of a snapshot ended without success: wait for a sign of life, then begin again.

@@ -25,19 +25,6 @@ impl Configuration {
     pub(crate) fn agrees(&self, yes: impl Fn(NodeId) -> bool) -> bool {
         self.agreed(|id| u64::from(yes(id))) == 1
     }
-
-    /// Whether this member votes.
-    #[must_use]
-    pub fn is_voter(&self, id: NodeId) -> bool {
-        self.voters.contains(&id) || self.outgoing.contains(&id)
-    }
-
-    /// Everybody who receives the log, in ascending order, each once.
-    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let all: BTreeSet<NodeId> =
-            self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
-        all.into_iter()
-    }
 }
 
 /// The greatest number that more than half of these voters have reached; zero if there are none.

@@ -2,28 +2,32 @@
 //! every role. What each role does with its inputs is in the files below this one.
 
 use alloc::collections::VecDeque;
+use core::mem;
 use core::time::Duration;
-use core::{fmt, mem};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::entry::{Command, Configuration, Entry};
+use crate::entry::{Command, Configuration, Entry, Membership};
 use crate::io::{HardState, Input, Output, Saved, SnapshotMeta};
 use crate::log::Log;
 use crate::membership::Memberships;
 use crate::message::{Body, Message};
-use crate::types::{Index, Instant, NodeId, Position, ReadId, Term, WriteId};
+use crate::types::{Index, Instant, NodeId, ReadId, Term, WriteId};
 
 mod candidate;
+mod change;
 mod follower;
 mod leader;
+mod status;
+mod transfer;
 
 use candidate::Campaign;
 use follower::Follower;
 use leader::Leader;
+pub use status::{PeerState, PeerStatus, Role, Status};
 
 /// One member's Raft.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ pub struct Raft<C> {
     vote: Option<NodeId>,
     state: State,
     log: Log<C>,
-    memberships: Memberships,
+    memberships: Memberships<C>,
     disk: Disk<C>,
     /// Made, and not yet polled.
     outputs: VecDeque<Output<C>>,
@@ -113,6 +117,8 @@ impl<C: Command> Raft<C> {
         self.touched = true;
         match input {
             Input::Propose(command) => self.on_propose(command),
+            Input::ChangeMembership { changes, command } => self.on_change_membership(&changes, command),
+            Input::Transfer { to } => self.on_transfer(to),
             Input::Read(id) => self.on_read(id),
             Input::Message { from, message } => self.on_message(from, message),
             Input::Persisted(write) => self.on_persisted(write),
@@ -137,7 +143,9 @@ impl<C: Command> Raft<C> {
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
         match &self.state {
             State::Follower(follower) => {
-                let election = self.is_voter().then_some((follower.election_at, "election"));
+                let why = if self.may_lead() { "election" } else { "leader lost" };
+                let waits = self.may_lead() || follower.leader.is_some();
+                let election = waits.then_some((follower.election_at, why));
                 let read = follower.questions.retry_at().map(|at| (at, "read index"));
                 election.into_iter().chain(read).min()
             }
@@ -147,7 +155,9 @@ impl<C: Command> Raft<C> {
             State::Leader(leader) => {
                 let heartbeat = leader.heartbeat_at().map(|at| (at, "heartbeat"));
                 let held = leader.held_until().map(|at| (at, "held append"));
-                heartbeat.into_iter().chain(held).min()
+                let transfer = leader.transfer_until().map(|at| (at, "transfer"));
+                let leaving = leader.leaving_until().map(|at| (at, "farewell"));
+                [heartbeat, held, transfer, leaving].into_iter().flatten().min()
             }
         }
     }
@@ -183,6 +193,9 @@ impl<C: Command> Raft<C> {
             self.announced = announced;
             self.outputs.push_back(Output::RoleChanged);
         }
+        if let Some(Membership { configuration, command }) = self.memberships.take_news() {
+            self.outputs.push_back(Output::ConfigurationChanged { configuration, command });
+        }
         match self.state {
             State::Leader(_) => self.lead(),
             State::Follower(_) => self.follow(),
@@ -210,15 +223,18 @@ impl<C: Command> Raft<C> {
             Body::PreVote { campaign, last } => return self.on_pre_vote(from, term, campaign, last),
             // Nor does a candidate's, as long as there is a leader: the candidate may have been cut off
             // while the rest of the cluster works (thesis §4.2.3).
-            Body::Vote { .. } if self.hears_from_leadership() => return,
+            Body::Vote { transfer: false, .. } if self.hears_from_leadership() => return,
             _ => {}
+        }
+        if term > self.term && self.is_disturbance(from, &body) {
+            return;
         }
         self.maybe_step_down(term);
         match body {
             // Tied to its campaign instead of a term: those who grant may be in an older term.
             Body::PreVoteReply { campaign, granted } => self.on_pre_vote_reply(from, campaign, granted),
             body if term < self.term => self.on_outdated(from, &body),
-            Body::Vote { last } => self.on_vote(from, last),
+            Body::Vote { last, .. } => self.on_vote(from, last),
             Body::VoteReply { granted } => self.on_vote_reply(from, granted),
             Body::Append { previous, entries, commit, round } => {
                 self.on_append(from, previous, entries, commit, round);
@@ -231,9 +247,17 @@ impl<C: Command> Raft<C> {
             Body::HeartbeatAck { matched, round } => self.on_heartbeat_ack(from, matched, round),
             Body::ReadIndex { request } => self.on_read_index(from, request),
             Body::ReadIndexReply { request, index } => self.on_read_index_reply(from, request, index),
+            Body::CampaignNow => self.on_campaign_now(from),
             // All it had to say was its term.
             Body::Outdated | Body::PreVote { .. } => {}
         }
+    }
+
+    /// Whether a newer term need not end this leadership: one that is no member any more, and may not even know,
+    /// speaks of it. But whoever leads, or is wanted by a leader, knows of members that we do not know of.
+    fn is_disturbance(&self, from: NodeId, body: &Body<C>) -> bool {
+        let leads = matches!(body, Body::Append { .. } | Body::Heartbeat { .. } | Body::Vote { .. });
+        matches!(self.state, State::Leader(_)) && !leads && !self.configuration().contains(from)
     }
 
     /// A message of an older term: its sender must learn of the newer one if it leads or wants to.
@@ -274,8 +298,8 @@ impl<C: Command> Raft<C> {
             State::Follower(Follower { election_at, .. })
             | State::PreCandidate(Campaign { election_at, .. })
             | State::Candidate(Campaign { election_at, .. }) => {
-                if self.now >= *election_at && self.is_voter() {
-                    self.start_election();
+                if self.now >= *election_at {
+                    self.on_election_timeout();
                 }
             }
             State::Leader(_) => self.on_leader_wake(),
@@ -332,6 +356,7 @@ impl<C: Command> Raft<C> {
                 self.outputs.extend(dropped);
             }
             State::Leader(leader) => {
+                self.outputs.extend(leader.transfer_outcome(self.term));
                 self.outputs.extend(leader.into_reads().map(|id| Output::ReadDropped { id }));
             }
             State::PreCandidate(_) | State::Candidate(_) => {}
@@ -365,20 +390,14 @@ impl<C: Command> Raft<C> {
         self.now + random_timeout(&mut self.random, &self.config)
     }
 
+    /// Whether this member votes, by the configuration in its log.
     fn is_voter(&self) -> bool {
         self.configuration().is_voter(self.config.id)
     }
 
-    fn refresh_status(&mut self) {
-        self.status = Status {
-            id: self.config.id,
-            term: self.term,
-            role: self.state.role(),
-            leader: self.state.leader(self.config.id),
-            last: self.log.last(),
-            persisted: self.log.persisted(),
-            commit: self.log.commit(),
-        };
+    /// Whether this member stands for election when there is no leader.
+    fn may_lead(&self) -> bool {
+        self.memberships.may_lead(self.config.id, self.log.commit())
     }
 }
 
@@ -407,62 +426,4 @@ impl State {
 fn random_timeout(random: &mut ChaCha8Rng, config: &Config) -> Duration {
     let nanos = u64::try_from(config.election_timeout.as_nanos()).unwrap_or(u64::MAX);
     config.election_timeout + Duration::from_nanos(random.next_u64() % nanos)
-}
-
-/// The part a member plays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Follows a leader, or waits for one.
-    #[default]
-    Follower,
-    /// Asks whether it could win an election.
-    PreCandidate,
-    /// Asks for votes.
-    Candidate,
-    /// Leads.
-    Leader,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Follower => "follower",
-            Role::PreCandidate => "pre-candidate",
-            Role::Candidate => "candidate",
-            Role::Leader => "leader",
-        })
-    }
-}
-
-/// Where a member stands, in one printed line: `n1@3 leader last=12@3 persisted=12 commit=11`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// This member.
-    pub id: NodeId,
-    /// Its current term.
-    pub term: Term,
-    /// The part it plays.
-    pub role: Role,
-    /// The leader of this term, if known.
-    pub leader: Option<NodeId>,
-    /// The last entry of its log.
-    pub last: Position,
-    /// The last entry known to be on its disk.
-    pub persisted: Index,
-    /// The highest committed index it knows.
-    pub commit: Index,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "n{}@{} {} last={} persisted={} commit={}",
-            self.id, self.term, self.role, self.last, self.persisted, self.commit
-        )?;
-        match self.leader {
-            Some(leader) if self.role != Role::Leader => write!(f, " leader=n{leader}"),
-            _ => Ok(()),
-        }
-    }
 }

@@ -76,6 +76,12 @@ impl Reads {
         self.rounds.push_back(Round { number: self.newest, index: commit, readers });
     }
 
+    /// Begins a round in which nobody waits: its number was never heard of before now, so whoever echoes it
+    /// speaks of the present.
+    pub(crate) fn open_round(&mut self) {
+        self.newest += 1;
+    }
+
     /// The next round that is confirmed now that a quorum has echoed `confirmed`: its readers, and
     /// their read index.
     pub(crate) fn next_confirmed(&mut self, confirmed: u64) -> Option<(Index, Vec<Reader>)> {

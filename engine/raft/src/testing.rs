@@ -101,7 +101,7 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
             members: BTreeMap::new(),
             network: Vec::new(),
             transfers: Vec::new(),
-            invariants: Invariants::new(configuration.clone()),
+            invariants: Invariants::new(),
             trace: None,
             seed,
             next_read: 1,
@@ -301,8 +301,8 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
                     let member = self.member(id);
                     assert!(entry.index == member.applied.index.next(), "committed entries are consecutive");
                     member.applied = entry.position();
-                    if let Payload::Membership(configuration) = &entry.payload {
-                        member.applied_configuration = configuration.clone();
+                    if let Payload::Membership(membership) = &entry.payload {
+                        member.applied_configuration = membership.configuration.clone();
                     }
                     self.invariants.on_committed(id, &entry, &self.members);
                 }
@@ -316,7 +316,12 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
             Output::SnapshotNeeded { to } => self.send_snapshot(id, to),
             Output::ReadReady { id: read, index } => self.invariants.on_read_ready(read, index),
             Output::ReadDropped { id } => self.invariants.on_read_dropped(id),
-            Output::Refused(_) | Output::RoleChanged => {}
+            Output::PeerLostLog { peer, .. } => self.invariants.on_lost_log(peer),
+            Output::Refused(_)
+            | Output::RoleChanged
+            | Output::ChangeRefused { .. }
+            | Output::ConfigurationChanged { .. }
+            | Output::TransferEnded { .. } => {}
         }
     }
 
@@ -391,6 +396,15 @@ fn trace_line<C: fmt::Debug>(id: NodeId, output: &Output<C>) -> Option<String> {
         Output::Refused(command) => format!("n{id} refuses {command:?}"),
         Output::SnapshotNeeded { to } => format!("n{id} must send n{to} a snapshot"),
         Output::Restore(meta) => format!("n{id} restores the snapshot at {}", meta.position),
+        Output::ChangeRefused { command, reason } => format!("n{id} refuses {command:?}: {reason}"),
+        Output::ConfigurationChanged { configuration, .. } => format!("n{id} is in {configuration}"),
+        Output::TransferEnded { to, ok } => {
+            let to = to.map_or(String::from("nobody"), |to| format!("n{to}"));
+            format!("n{id} has {}handed over to {to}", if *ok { "" } else { "not " })
+        }
+        Output::PeerLostLog { peer, had, has } => {
+            format!("n{id} notices that n{peer}, which had acknowledged {had}, has at most {has}")
+        }
         Output::RoleChanged => return None,
     })
 }
@@ -417,7 +431,7 @@ pub fn entry_lines<C: fmt::Debug>(entries: &[Entry<C>]) -> String {
         match &entry.payload {
             Payload::Noop => format!("{position} noop"),
             Payload::Command(command) => format!("{position} {command:?}"),
-            Payload::Membership(configuration) => format!("{position} {configuration}"),
+            Payload::Membership(membership) => format!("{position} {}", membership.configuration),
         }
     };
     entries.iter().map(line).collect::<Vec<_>>().join(", ")

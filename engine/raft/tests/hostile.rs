@@ -36,7 +36,10 @@ fn payload() -> impl Strategy<Value = Payload<Nothing>> {
     prop_oneof![
         Just(Payload::Noop),
         Just(Payload::Command(Nothing)),
-        (0u64..4).prop_map(|voters| Payload::Membership(configuration(voters))),
+        (0u64..4).prop_map(|voters| {
+            let configuration = configuration(voters);
+            Payload::Membership(quorate_raft::Membership { configuration, command: None })
+        }),
     ]
 }
 
@@ -66,7 +69,7 @@ fn body() -> impl Strategy<Value = Body<Nothing>> {
         1 => (number(), position()).prop_map(|(campaign, last)| Body::PreVote { campaign, last }),
         1 => (number(), any::<bool>())
             .prop_map(|(campaign, granted)| Body::PreVoteReply { campaign, granted }),
-        1 => position().prop_map(|last| Body::Vote { last }),
+        1 => (position(), any::<bool>()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
         3 => Just(Body::VoteReply { granted: true }),
         2 => (number(), number())
             .prop_map(|(matched, round)| Body::AppendAck { matched: Index(matched), round }),
@@ -77,6 +80,7 @@ fn body() -> impl Strategy<Value = Body<Nothing>> {
         2 => (number(), number())
             .prop_map(|(matched, round)| Body::HeartbeatAck { matched: Index(matched), round }),
         1 => Just(Body::Outdated),
+        1 => Just(Body::CampaignNow),
         1 => number().prop_map(|request| Body::ReadIndex { request }),
         1 => (number(), number())
             .prop_map(|(request, index)| Body::ReadIndexReply { request, index: Index(index) }),

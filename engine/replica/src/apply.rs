@@ -24,9 +24,13 @@ impl Replica {
                     self.snapshots.log_bytes += proposal.size() as u64 + LOG_ENTRY_BYTES;
                     self.apply_proposal(&proposal.0);
                 }
-                Payload::Membership(configuration) => {
-                    self.configuration = configuration;
+                Payload::Membership(membership) => {
+                    self.configuration = membership.configuration;
                     self.changed = true;
+                    if let Some(proposal) = membership.command {
+                        self.snapshots.log_bytes += proposal.size() as u64 + LOG_ENTRY_BYTES;
+                        self.apply_proposal(&proposal.0);
+                    }
                 }
             }
         }

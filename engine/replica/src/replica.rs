@@ -255,7 +255,8 @@ impl Replica {
             Raft::ReadDropped { id } => self.on_read_dropped(id),
             // Nothing is proposed without a look at the role; whatever is pending will be sent to the
             // next leader.
-            Raft::Refused(_) => {}
+            Raft::Refused(_) | Raft::ChangeRefused { .. } => {}
+            Raft::ConfigurationChanged { .. } | Raft::TransferEnded { .. } | Raft::PeerLostLog { .. } => {}
             Raft::SnapshotNeeded { to } => self.on_snapshot_needed(to),
             Raft::Restore(meta) => self.restore(meta),
             Raft::RoleChanged => self.observe_leadership(),

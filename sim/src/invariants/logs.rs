@@ -259,7 +259,19 @@ fn chain(before: u64, entry: &Entry<SharedProposal>) -> u64 {
             hash = mix(hash, proposal.id.boot);
             hash = mix(hash, proposal.id.sequence);
         }
-        Payload::Membership(_) => hash = mix(hash, 3),
+        Payload::Membership(membership) => {
+            hash = mix(hash, 3);
+            for (place, ids) in [
+                &membership.configuration.voters,
+                &membership.configuration.outgoing,
+                &membership.configuration.learners,
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                hash = ids.iter().fold(mix(hash, place as u64), |hash, id| mix(hash, id.0));
+            }
+        }
     }
     hash
 }

@@ -480,7 +480,10 @@ mod tests {
             Entry {
                 term: Term(1),
                 index: Index(2),
-                payload: Payload::Membership(crate::testing::configuration(&[1, 2, 3])),
+                payload: Payload::Membership(quorate_raft::Membership {
+                    configuration: crate::testing::configuration(&[1, 2, 3]),
+                    command: None,
+                }),
             },
         ];
         encoder.write(None, &entries, &mut bytes).expect("small");

@@ -22,13 +22,23 @@ pub(super) struct Campaign {
 }
 
 impl<C: Command> Raft<C> {
-    /// The election timeout ran out.
-    pub(super) fn start_election(&mut self) {
-        assert!(self.is_voter(), "only a voter stands for election");
-        if self.config.pre_vote {
+    /// No leader was heard of for an election timeout.
+    pub(super) fn on_election_timeout(&mut self) {
+        if !self.may_lead() {
+            // There is nothing to do but to know.
+            self.become_follower(None, self.now);
+        } else if self.config.pre_vote {
             self.become_pre_candidate();
         } else {
-            self.become_candidate();
+            self.become_candidate(false);
+        }
+    }
+
+    /// The leader wants this member to lead.
+    pub(super) fn on_campaign_now(&mut self, from: NodeId) {
+        let asked = matches!(&self.state, State::Follower(follower) if follower.leader == Some(from));
+        if asked && self.is_voter() {
+            self.become_candidate(true);
         }
     }
 
@@ -46,14 +56,14 @@ impl<C: Command> Raft<C> {
         self.maybe_win();
     }
 
-    fn become_candidate(&mut self) {
+    fn become_candidate(&mut self, transfer: bool) {
         self.adopt_term(self.term.next());
         self.vote_for(self.config.id);
         let campaign = self.new_campaign();
         self.become_state(State::Candidate(campaign));
         let last = self.log.last();
         for to in self.other_voters() {
-            self.send(to, Body::Vote { last });
+            self.send(to, Body::Vote { last, transfer });
         }
     }
 
@@ -107,7 +117,7 @@ impl<C: Command> Raft<C> {
             return;
         }
         match self.state {
-            State::PreCandidate(_) => self.become_candidate(),
+            State::PreCandidate(_) => self.become_candidate(false),
             _ => self.become_leader(),
         }
     }

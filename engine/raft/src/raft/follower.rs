@@ -8,7 +8,6 @@ use rand::Rng;
 use super::{Raft, State};
 use crate::entry::{Command, Entry};
 use crate::io::{Output, SnapshotMeta};
-use crate::membership::Memberships;
 use crate::message::Body;
 use crate::reads::Questions;
 use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
@@ -87,6 +86,11 @@ impl<C: Command> Raft<C> {
                 let election_at = self.now;
                 self.become_follower(Some(from), election_at);
             }
+        }
+        // A learner never gave anybody its vote. If it becomes a voter in this term, and restarts, it must not
+        // help somebody else to win the same term.
+        if self.vote.is_none() && !self.is_voter() {
+            self.vote_for(from);
         }
         let election_at = self.random_election_at();
         let State::Follower(follower) = &mut self.state else { unreachable!("became a follower") };
@@ -171,7 +175,7 @@ impl<C: Command> Raft<C> {
                 self.log.on_snapshot(position.index);
             } else {
                 self.log.restore(position);
-                self.memberships = Memberships::new(position.index, meta.configuration.clone());
+                self.memberships.restore(position.index, meta.configuration.clone());
                 self.outputs.push_back(Output::Restore(meta));
             }
         }

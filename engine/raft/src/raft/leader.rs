@@ -3,22 +3,32 @@
 use alloc::collections::BTreeMap;
 use core::mem;
 
-use super::{Raft, State};
+use super::transfer::Transfer;
+use super::{PeerState, Raft, State};
 use crate::entry::{Command, Configuration, Entry, Payload};
 use crate::io::Output;
 use crate::log::Log;
 use crate::message::{Body, Message};
-use crate::progress::{Need, Progress};
+use crate::progress::{Doubt, Need, Progress};
 use crate::reads::{Reader, Reads};
-use crate::types::{Index, Instant, NodeId, Position, ReadId};
+use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
 
 /// What belongs to a leader.
 #[derive(Debug)]
 pub(super) struct Leader {
     /// Everybody else who receives the log.
-    peers: BTreeMap<NodeId, Progress>,
-    /// The no-op that began this leadership.
-    first: Index,
+    pub(super) peers: BTreeMap<NodeId, Progress>,
+    /// Those of them who are no members any more, and until when they are told; none: until an election timeout
+    /// after that is committed.
+    pub(super) leaving: BTreeMap<NodeId, Option<Instant>>,
+    /// Where the configuration is that `peers` follow.
+    pub(super) synced: Option<Index>,
+    /// The term of this leadership.
+    pub(super) term: Term,
+    /// The no-op that began it.
+    pub(super) first: Index,
+    /// To whom it is being handed over.
+    pub(super) transfer: Option<Transfer>,
     /// When to send the next heartbeats.
     heartbeat_at: Instant,
     /// It is time for them.
@@ -30,6 +40,11 @@ impl Leader {
     /// When there is something to do even if nothing happens. A leader without peers sleeps.
     pub(super) fn heartbeat_at(&self) -> Option<Instant> {
         (!self.peers.is_empty()).then_some(self.heartbeat_at)
+    }
+
+    /// Everybody else who receives the log, and what is known of them.
+    pub(super) fn peers(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
+        self.peers.iter().map(|(&id, peer)| (id, peer))
     }
 
     /// When to send what is held back.
@@ -64,24 +79,27 @@ impl<C: Command> Raft<C> {
         assert!(self.term.0 > 0, "nobody leads before the first election");
         assert!(self.vote == Some(self.config.id), "a leader voted for itself");
         assert!(self.disk.vote_is_durable(), "a leader's own vote is durable");
-        let last = self.log.last().index;
-        let own = self.config.id;
-        let others = self.configuration().members().filter(|&id| id != own);
-        let peers = others.map(|id| (id, Progress::new(last, self.now))).collect();
+        let first = self.log.last().index.next();
         self.become_state(State::Leader(Leader {
-            peers,
-            first: last.next(),
+            peers: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            synced: None,
+            term: self.term,
+            first,
+            transfer: None,
             heartbeat_at: self.now + self.config.heartbeat_interval,
             heartbeat_due: false,
             reads: Reads::default(),
         }));
+        self.sync_peers();
         // An entry of its own term, by which to commit what predecessors left (Raft §8, §5.4.2).
-        self.append(Entry { term: self.term, index: last.next(), payload: Payload::Noop });
+        self.append(Entry { term: self.term, index: first, payload: Payload::Noop });
     }
 
     /// Appends, and nothing else: everything proposed in a turn leaves together at its end.
     pub(super) fn on_propose(&mut self, command: C) {
-        if !matches!(self.state, State::Leader(_)) {
+        // One that hands over takes nothing more, so that its successor can catch up.
+        if !matches!(&self.state, State::Leader(leader) if leader.transfer.is_none()) {
             return self.outputs.push_back(Output::Refused(command));
         }
         let index = self.log.last().index.next();
@@ -91,6 +109,7 @@ impl<C: Command> Raft<C> {
     /// Heartbeats; and a leader that has lost its quorum steps down, so that its clients look for
     /// another, and its own vote is free for one.
     pub(super) fn on_leader_wake(&mut self) {
+        self.maybe_end_transfer();
         let State::Leader(leader) = &mut self.state else { return };
         if self.now < leader.heartbeat_at {
             return;
@@ -115,7 +134,14 @@ impl<C: Command> Raft<C> {
 
     pub(super) fn on_append_reject(&mut self, from: NodeId, rejected: Index, hint: Position, round: u64) {
         let Some((peer, log)) = self.hear_peer(from, round, Index(0)) else { return };
-        peer.on_reject(rejected, hint, log);
+        match peer.on_reject(rejected, hint, round, log) {
+            Doubt::None => {}
+            Doubt::Suspect => {
+                let State::Leader(leader) = &mut self.state else { return };
+                leader.reads.open_round();
+            }
+            Doubt::Lost { had, has } => self.outputs.push_back(Output::PeerLostLog { peer: from, had, has }),
+        }
     }
 
     /// Takes note of a sign of life from a follower of this term, and of the read round it confirms.
@@ -125,7 +151,8 @@ impl<C: Command> Raft<C> {
         if matched > self.log.last().index || round > leader.reads.newest() {
             return None;
         }
-        let peer = leader.peers.get_mut(&from)?;
+        // One that has forgotten what it said may have forgotten a vote as well.
+        let peer = leader.peers.get_mut(&from).filter(|peer| peer.state() != PeerState::Lost)?;
         peer.contact = self.now;
         peer.round = peer.round.max(round);
         Some((peer, &self.log))
@@ -150,12 +177,17 @@ impl<C: Command> Raft<C> {
     /// What a leader does at the end of a turn.
     pub(super) fn lead(&mut self) {
         self.advance_commit();
+        self.maybe_leave_joint();
+        self.sync_peers();
         let State::Leader(leader) = &mut self.state else { return };
         // What predecessors committed is known only once an entry of this term is committed.
         if self.log.commit() >= leader.first {
             leader.reads.start_round(self.log.commit());
         }
-        self.replicate();
+        let heartbeat_due = mem::take(&mut leader.heartbeat_due);
+        self.replicate(heartbeat_due);
+        self.maybe_ask_transferee(heartbeat_due);
+        self.maybe_resign();
     }
 
     /// Raft figure 2: an index is committed if a quorum holds it durably *and* its entry is of the
@@ -173,11 +205,10 @@ impl<C: Command> Raft<C> {
     }
 
     /// Tells every peer what it needs: entries, commits, read rounds, a sign of life.
-    fn replicate(&mut self) {
+    fn replicate(&mut self, heartbeat_due: bool) {
         let State::Leader(leader) = &mut self.state else { return };
         let configuration = self.memberships.latest();
         let round = leader.reads.newest();
-        let heartbeat_due = mem::take(&mut leader.heartbeat_due);
         for (&to, peer) in &mut leader.peers {
             while let Some(need) = peer.next_need(&self.log, &self.config, round, self.now) {
                 self.outputs.push_back(match need {

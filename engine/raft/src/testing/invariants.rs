@@ -6,14 +6,12 @@ use core::fmt;
 
 use super::Member;
 use crate::{
-    Body, Command, Configuration, Entry, Index, Message, NodeId, Payload, Position, Raft, ReadId, Role, Term,
-    Write,
+    Body, Command, Entry, Index, Message, NodeId, Payload, Position, Raft, ReadId, Role, Term, Write,
 };
 
 /// What was seen so far, and must never be contradicted.
 #[derive(Debug)]
 pub struct Invariants<C> {
-    configuration: Configuration,
     /// Who led in each term.
     leaders: BTreeMap<Term, NodeId>,
     /// For whom each member voted in each term.
@@ -31,9 +29,8 @@ pub struct Invariants<C> {
 }
 
 impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
-    pub(super) fn new(configuration: Configuration) -> Invariants<C> {
+    pub(super) fn new() -> Invariants<C> {
         Invariants {
-            configuration,
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             entries: BTreeMap::new(),
@@ -102,13 +99,19 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
         let term = members[&id].raft.as_ref().map_or(Term(0), |raft| raft.status().term);
         let (known, lowest) = self.committed.entry(entry.index).or_insert_with(|| {
             let holds = |id: NodeId| members.get(&id).is_some_and(|member| member.disk.holds(position));
-            assert!(self.configuration.agrees(holds), "{position} is committed without a durable quorum");
+            let raft = members[&id].raft.as_ref().expect("who commits runs");
+            assert!(raft.configuration().agrees(holds), "{position} is committed without a durable quorum");
             (position, term)
         });
         assert!(*known == position, "n{id} commits {position}, others {known}");
         *lowest = (*lowest).min(term);
         let content = self.entries.get(&position).map(|(_, payload)| payload);
         assert!(content == Some(&entry.payload), "n{id} applies what was never written at {position}");
+    }
+
+    /// Every disk of this cluster keeps what it was told is durable.
+    pub(super) fn on_lost_log(&self, peer: NodeId) {
+        panic!("n{peer} is said to have lost its log, and has not");
     }
 
     /// A read must see everything that anybody knew to be committed before.
