@@ -123,16 +123,40 @@ errors! {
     InvalidClientApiVersion: InvalidArgument, "etcdserver: invalid client api version";
     /// An unknown sort order or target.
     InvalidSortOption: InvalidArgument, "etcdserver: invalid sort option";
+    /// Peer URLs that are none, or no URL at all.
+    MemberUrlsInvalid: InvalidArgument, "etcdserver: given member URLs are invalid";
     /// A write longer than `--max-request-bytes`.
     RequestTooLarge: InvalidArgument, "etcdserver: request is too large";
     /// There is no such lease.
     LeaseNotFound: NotFound, "etcdserver: requested lease not found";
+    /// There is no such member.
+    MemberNotFound: NotFound, "etcdserver: member not found";
     /// The quota is used up.
     NoSpace: ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     /// Too much is waiting already.
     TooManyRequests: ResourceExhausted, "etcdserver: too many requests";
     /// There is such a lease already.
     LeaseExists: FailedPrecondition, "etcdserver: lease already exists";
+    /// There is such a member already.
+    MemberExists: FailedPrecondition, "etcdserver: member ID already exist";
+    /// Another member has one of these URLs.
+    PeerUrlExists: FailedPrecondition, "etcdserver: Peer URLs already exists";
+    /// After the change, the members that have started would be no quorum (`--strict-reconfig-check`).
+    NotEnoughStarted: FailedPrecondition,
+        "etcdserver: re-configuration failed due to not enough started members";
+    /// A voter cannot be promoted.
+    MemberNotLearner: FailedPrecondition, "etcdserver: can only promote a learner member";
+    /// A learner that lags behind cannot be promoted.
+    LearnerNotReady: FailedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader";
+    /// `--max-learners` are there already.
+    TooManyLearners: FailedPrecondition, "etcdserver: too many learner members in cluster";
+    /// Only the leader can do this, and this member is not the leader.
+    NotLeader: FailedPrecondition, "etcdserver: not leader";
+    /// Leadership cannot go to somebody who is not a voter.
+    BadTransferee: FailedPrecondition, "etcdserver: bad leader transferee";
+    /// A learner answers nearly nothing.
+    NotForLearners: FailedPrecondition, "etcdserver: rpc not supported for learner";
     /// The revision asked for has been compacted.
     Compacted: OutOfRange, "etcdserver: mvcc: required revision has been compacted";
     /// The revision asked for does not exist yet.
@@ -150,6 +174,10 @@ errors! {
     /// It took too long, and the leader changed meanwhile.
     TimeoutLeaderChanged: Unavailable,
         "etcdserver: request timed out, possibly due to previous leader failure";
+    /// The next leader did not come up in time.
+    TimeoutTransfer: Unavailable, "etcdserver: request timed out, leader transfer took too long";
+    /// Too few voters are within reach for a change of the members (`--strict-reconfig-check`).
+    UnhealthyCluster: Unavailable, "etcdserver: unhealthy cluster";
     /// The members are known to disagree.
     Corrupt: DataLoss, "etcdserver: corrupt cluster";
     /// The health of a service that is not served.

@@ -19,6 +19,7 @@ mod convert;
 mod error;
 mod random;
 mod service;
+pub mod url;
 
 pub use config::{Config, Limits, Member};
 pub use error::{Code, Error};

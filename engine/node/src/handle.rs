@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -25,12 +25,15 @@ pub struct NodeHandle {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     status: Mutex<Status>,
+    /// Of the status, what every request needs.
+    learner: AtomicBool,
     /// Numbers watchers and streams.
     numbers: AtomicU64,
 }
 
 impl Shared {
     pub fn publish(&self, status: &Status) {
+        self.learner.store(status.learner, Ordering::Relaxed);
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone_from(status);
     }
 
@@ -64,6 +67,12 @@ impl NodeHandle {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the member was a learner then.
+    #[must_use]
+    pub fn is_learner(&self) -> bool {
+        self.shared.learner.load(Ordering::Relaxed)
     }
 
     /// Ends the driver, and with it the storage tasks once they have written what they were given. Whoever

@@ -5,11 +5,11 @@
 
 pub mod flags;
 pub mod identity;
-pub mod url;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use quorate_api::url;
 use thiserror::Error;
 
 use flags::{Settings, Source};

@@ -85,7 +85,9 @@ pub(crate) fn unary<C: Clock, R: From<UnaryReply>>(
         Rpc::MemberList => answer!(Api::member_list),
         Rpc::Status => answer!(Api::status),
         Rpc::Alarm => answer!(Api::alarm),
-        Rpc::HealthCheck => answer!(async |api: &Api<C>, request, _: Metadata| api.health_check(&request)),
+        Rpc::HealthCheck => {
+            answer!(async |api: &Api<C>, request, metadata| api.health_check(&request, metadata))
+        }
         Rpc::Watch | Rpc::LeaseKeepAlive | Rpc::HealthWatch => unreachable!("{rpc:?} is a stream"),
     }
 }
@@ -99,8 +101,12 @@ pub(crate) fn stream<C: Clock>(
     let opening = Opening { state, rpc, metadata };
     match rpc {
         Rpc::Watch => opening.stream(Api::watch, watch::watch),
-        Rpc::LeaseKeepAlive => opening.stream(|_, metadata| Ok(metadata), lease::keep_alive),
-        Rpc::HealthWatch => opening.stream(|_, _| Ok(()), health::watch),
+        Rpc::LeaseKeepAlive => {
+            opening.stream(|api, metadata| api.admit(metadata).map(|()| metadata), lease::keep_alive)
+        }
+        Rpc::HealthWatch => {
+            opening.stream(|api, metadata| api.admit(metadata).map(|()| metadata), health::watch)
+        }
         _ => unreachable!("{rpc:?} is no stream"),
     }
 }

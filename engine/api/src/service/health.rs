@@ -5,7 +5,7 @@ use quorate_proto::health as pb;
 use quorate_replica::{Consistency, Request};
 use quorate_store::{AlarmKind, KeyRange, Query, RangeQuery};
 
-use super::Api;
+use super::{Api, Metadata};
 use crate::error::Error;
 
 /// The query string of `/health`, parsed.
@@ -44,7 +44,12 @@ impl<C: Clock> Api<C> {
     }
 
     /// gRPC's health check, of the server as a whole: that it answers is the answer.
-    pub fn health_check(&self, request: &pb::HealthCheckRequest) -> Result<pb::HealthCheckResponse, Error> {
+    pub fn health_check(
+        &self,
+        request: &pb::HealthCheckRequest,
+        metadata: Metadata,
+    ) -> Result<pb::HealthCheckResponse, Error> {
+        self.admit(metadata)?;
         if !request.service.is_empty() {
             return Err(Error::UnknownService);
         }

@@ -22,8 +22,12 @@ impl<C: Clock> Api<C> {
         request: pb::RangeRequest,
         metadata: Metadata,
     ) -> Result<pb::RangeResponse, Error> {
+        if request.serializable {
+            self.admit_at_learner(metadata)?;
+        } else {
+            self.admit(metadata)?;
+        }
         let query = Query::Range(convert::range(&request)?);
-        self.admit(metadata)?;
         let consistency = consistency(request.serializable);
         match self.ask_store(Request::Query { query, consistency }).await? {
             (header, Response::Range(range)) => Ok(convert::range_response(Some(header), &range)),
@@ -33,9 +37,9 @@ impl<C: Clock> Api<C> {
 
     /// Writes a key.
     pub async fn put(&self, request: pb::PutRequest, metadata: Metadata) -> Result<pb::PutResponse, Error> {
+        self.admit(metadata)?;
         let command = Command::Put(convert::put(&request)?);
         self.check_size(&request)?;
-        self.admit(metadata)?;
         match self.ask_store(Request::Command(command)).await? {
             (header, Response::Put { previous }) => {
                 Ok(pb::PutResponse { header: Some(header), prev_kv: convert::previous(previous.as_deref()) })
@@ -50,9 +54,9 @@ impl<C: Clock> Api<C> {
         request: pb::DeleteRangeRequest,
         metadata: Metadata,
     ) -> Result<pb::DeleteRangeResponse, Error> {
+        self.admit(metadata)?;
         let command = Command::DeleteRange(convert::delete_range(&request)?);
         self.check_size(&request)?;
-        self.admit(metadata)?;
         match self.ask_store(Request::Command(command)).await? {
             (header, Response::DeleteRange { deleted, previous }) => Ok(pb::DeleteRangeResponse {
                 header: Some(header),
@@ -66,6 +70,7 @@ impl<C: Clock> Api<C> {
     /// Compares, then does one of two lists of operations. A transaction that only reads does not
     /// enter the log.
     pub async fn txn(&self, request: pb::TxnRequest, metadata: Metadata) -> Result<pb::TxnResponse, Error> {
+        self.admit(metadata)?;
         let txn = convert::txn(&request, &self.config.limits)?;
         let question = if let Some(consistency) = reads_only(&request) {
             Request::Query { query: Query::Txn(txn), consistency }
@@ -73,7 +78,6 @@ impl<C: Clock> Api<C> {
             self.check_size(&request)?;
             Request::Command(Command::Txn(txn))
         };
-        self.admit(metadata)?;
         match self.ask_store(question).await? {
             (header, Response::Txn { succeeded, responses }) => Ok(pb::TxnResponse {
                 header: Some(header),
@@ -90,8 +94,8 @@ impl<C: Clock> Api<C> {
         request: pb::CompactionRequest,
         metadata: Metadata,
     ) -> Result<pb::CompactionResponse, Error> {
-        let command = Command::Compact(convert::compact(&request)?);
         self.admit(metadata)?;
+        let command = Command::Compact(convert::compact(&request)?);
         let (header, _) = self.ask_store(Request::Command(command)).await?;
         Ok(pb::CompactionResponse { header: Some(header) })
     }

@@ -16,8 +16,8 @@ impl<C: Clock> Api<C> {
         request: pb::LeaseGrantRequest,
         metadata: Metadata,
     ) -> Result<pb::LeaseGrantResponse, Error> {
-        let ttl = convert::grant_ttl(request.ttl, self.config.lease_ttl_min())?;
         self.admit(metadata)?;
+        let ttl = convert::grant_ttl(request.ttl, self.config.lease_ttl_min())?;
         loop {
             let id = if request.id == 0 { self.random.lease_id() } else { LeaseId(request.id) };
             match self.ask_store(Request::Command(Command::LeaseGrant { id, ttl })).await {

@@ -17,7 +17,7 @@ impl<C: Clock> Api<C> {
         _request: pb::StatusRequest,
         metadata: Metadata,
     ) -> Result<pb::StatusResponse, Error> {
-        self.admit(metadata)?;
+        self.admit_at_learner(metadata)?;
         let (_, alarms) = self.alarms(Consistency::Serializable).await?;
         let response = self.ask(Request::Status).await?;
         let header = self.header(&response);

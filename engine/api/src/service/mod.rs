@@ -62,9 +62,17 @@ impl<C: Clock> Api<C> {
         self.node.status()
     }
 
-    /// Refuses a call that needs a leader when there is none. (A stream's call is watched over as long
-    /// as it lasts; see `watch`.)
-    fn admit(&self, metadata: Metadata) -> Result<(), Error> {
+    /// Refuses a call that a learner does not answer, or that needs a leader when there is none. (A stream's call is
+    /// watched over as long as it lasts; see `watch`.) etcd's interceptors do this before they look at a message.
+    pub fn admit(&self, metadata: Metadata) -> Result<(), Error> {
+        if self.node.is_learner() {
+            return Err(Error::NotForLearners);
+        }
+        self.admit_at_learner(metadata)
+    }
+
+    /// As `admit`, for the few calls that a learner answers: those that need nobody else.
+    fn admit_at_learner(&self, metadata: Metadata) -> Result<(), Error> {
         if metadata.require_leader && self.node_status().raft.leader.is_none() {
             return Err(Error::NoLeader);
         }
