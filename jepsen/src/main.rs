@@ -1,5 +1,6 @@
 //! `quorate-jepsen`: verdicts on histories, from the command line.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use quorate_jepsen::explain::{Picture, html};
 use quorate_jepsen::format::{self, Format, FormatError, ReadOptions, Recording};
 use quorate_jepsen::models::named::{FailedCas, NilRead, Semantics};
 use quorate_jepsen::report::{ModelName, Report, Settings, judge};
@@ -78,6 +80,10 @@ struct CheckArguments {
     /// One line of JSON per file.
     #[arg(long)]
     json: bool,
+    /// Write a page with the picture of the history to this file: the operations as bars, the longest order,
+    /// and where it breaks. For one history.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -170,6 +176,10 @@ impl Status {
 }
 
 fn check(arguments: &CheckArguments) -> Status {
+    if arguments.html.is_some() && arguments.files.len() > 1 {
+        eprintln!("--html: a page shows one history; name one file, or leave it out");
+        return Status::BadInput;
+    }
     let init = match format::edn::read(&arguments.init) {
         Ok(init) => init,
         Err(error) => {
@@ -228,16 +238,29 @@ fn check_file(
     };
     let mut settings =
         Settings { model: arguments.model, semantics: semantics.clone(), ..Settings::default() };
+    let elapsed = Cell::new(Duration::ZERO);
+    let judged = || elapsed.set(begun.elapsed());
+    settings.judged = Some(&judged);
+    settings.draw = arguments.html.is_some();
     settings.etcd.ticks_per_second = arguments.ticks_per_second;
     settings.limits = Limits { bytes: arguments.memory_limit << 20, stop: Some(&stop), ..Limits::default() };
     match judge(&recording, &settings) {
         Ok(report) => {
-            let elapsed = begun.elapsed();
-            progress.suspend(|| print_report(file, &report, elapsed, arguments.json));
-            Status::of(&report.verdict)
+            progress.suspend(|| print_report(file, &report, elapsed.get(), arguments.json));
+            match write_page(file, &report, arguments) {
+                Ok(()) => Status::of(&report.verdict),
+                Err(error) => bad_input(file, &error, arguments, progress),
+            }
         }
         Err(error) => bad_input(file, &error, arguments, progress),
     }
+}
+
+fn write_page(file: &Path, report: &Report, arguments: &CheckArguments) -> Result<(), String> {
+    let (Some(to), Some(picture)) = (&arguments.html, &report.picture) else { return Ok(()) };
+    let picture = Picture { title: file.display().to_string(), ..(**picture).clone() };
+    std::fs::write(to, html::page(&picture))
+        .map_err(|error| format!("cannot write {}: {error}", to.display()))
 }
 
 fn bad_input(file: &Path, error: &str, arguments: &CheckArguments, progress: &ProgressBar) -> Status {
@@ -300,6 +323,8 @@ fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {
             "milliseconds": milliseconds,
             "rule": violation.map(|violation| violation.rule),
             "reason": reason,
+            "why": report.why,
+            "steps": report.evidence,
             "evidence": violation.map(|violation| &violation.operations),
         });
         return print_line(&line.to_string());
@@ -307,9 +332,9 @@ fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {
     let (operations, model) = (report.operations, report.model);
     let file = file.display();
     print_line(&format!("{file}: {name} ({model}, {operations} operations, {milliseconds:.3} ms)"));
-    if let Some(reason) = reason {
-        let rule = violation.map_or(String::new(), |violation| format!(" [{}]", violation.rule));
-        print_line(&format!("  {reason}{rule}"));
+    let mut rule = violation.map_or(String::new(), |violation| format!(" [{}]", violation.rule));
+    for line in &report.why {
+        print_line(&format!("  {line}{}", std::mem::take(&mut rule)));
     }
     let skipped = report.evidence.len().saturating_sub(EVIDENCE_SHOWN);
     if skipped > 0 {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use crate::etcd::{self, EtcdHistory, Options};
+use crate::explain::{self, Picture};
 use crate::format::Recording;
 use crate::format::jepsen::{Answer, Ask};
 use crate::history::{History, Operation};
@@ -60,6 +61,10 @@ pub struct Settings<'a> {
     pub limits: Limits<'a>,
     /// What the etcd engine may assume.
     pub etcd: Options,
+    /// Whether to draw valid histories, too ([`Report::picture`]). Takes longer than the verdict.
+    pub draw: bool,
+    /// Called when the verdict is there and only its explanation is still to be made. For stopwatches.
+    pub judged: Option<&'a dyn Fn()>,
 }
 
 /// A verdict and what belongs to it.
@@ -73,6 +78,10 @@ pub struct Report {
     pub verdict: Verdict,
     /// The operations of a violation, in words, in the order of their calls.
     pub evidence: Vec<String>,
+    /// Why, in words, the clearest first; none for a valid history.
+    pub why: Vec<String>,
+    /// The history as a picture: of every invalid one, of others if asked for.
+    pub picture: Option<Box<Picture>>,
 }
 
 /// Judges a recording. An error says why the model does not fit it.
@@ -101,8 +110,33 @@ fn judge_etcd(history: &EtcdHistory, settings: &Settings<'_>) -> Report {
         Some(response) => format!("{} -> {response}", operation.input),
         None => format!("{} -> unknown", operation.input),
     });
+    settings.judged.inspect(|judged| judged());
     let count = operations.operations.len() + history.watches.len();
-    Report { model: "etcd", operations: count, verdict, evidence }
+    let ticks = settings.etcd.ticks_per_second;
+    let picture = is_drawn(&verdict, settings).then(|| explain::picture_of_etcd(history, &verdict, ticks));
+    finish("etcd", count, verdict, evidence, picture)
+}
+
+/// Only what somebody will look at is drawn.
+fn is_drawn(verdict: &Verdict, settings: &Settings<'_>) -> bool {
+    settings.draw || (verdict.is_invalid() && settings.limits.explain)
+}
+
+fn finish(
+    model: &'static str,
+    operations: usize,
+    verdict: Verdict,
+    evidence: Vec<String>,
+    picture: Option<Picture>,
+) -> Report {
+    let why = match (&picture, &verdict) {
+        (Some(picture), _) => picture.why.clone(),
+        (None, Verdict::Valid) => Vec::new(),
+        (None, Verdict::Invalid(violation)) => vec![violation.sentence.clone()],
+        (None, Verdict::Unknown(reason)) => vec![reason.clone()],
+    };
+    let picture = picture.map(|picture| Box::new(Picture { model: model.to_owned(), ..picture }));
+    Report { model, operations, verdict, evidence, why, picture }
 }
 
 fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Result<Report, String> {
@@ -133,13 +167,20 @@ fn judge_bound<M: Model>(
 ) -> Result<Report, String> {
     let bound = bound.map_err(|error| error.to_string())?;
     let mut verdict = check(&bound.model, &bound.history, &settings.limits);
+    settings.judged.inspect(|judged| judged());
+    let picture = is_drawn(&verdict, settings)
+        .then(|| explain::picture(&bound.model, &bound.history, &bound.origin, &verdict, settings.draw));
+    if let (Verdict::Invalid(violation), Some(picture)) = (&mut verdict, &picture) {
+        // The picture knows who is to be named first.
+        violation.operations.sort_by_key(|index| picture.bars[*index].core != 2);
+    }
     let evidence = evidence(&verdict, &bound.history, |operation| {
         bound.model.describe(&operation.input, operation.output())
     });
     if let Verdict::Invalid(violation) = &mut verdict {
         violation.operations.iter_mut().for_each(|index| *index = bound.origin[*index]);
     }
-    Ok(Report { model: name, operations: bound.history.operations.len(), verdict, evidence })
+    Ok(finish(name, bound.history.operations.len(), verdict, evidence, picture))
 }
 
 /// The operations of a violation, one line each.
