@@ -36,6 +36,7 @@ mod model;
 pub mod models;
 pub mod report;
 mod search;
+pub mod txn;
 mod value;
 mod verdict;
 pub mod zones;

@@ -14,7 +14,7 @@ fn named(text: &str, options: ReadOptions) -> String {
             lines::write_named(&history, &mut written).expect("memory is large enough");
             String::from_utf8(written).expect("JSON is text")
         }
-        Ok(Recording::Etcd(_)) => panic!("not a history of etcd"),
+        Ok(other) => panic!("not operations by name: {other:?}"),
         Err(error) => format!("error {error}"),
     }
 }
