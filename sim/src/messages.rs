@@ -24,6 +24,10 @@ pub fn line(message: &Message) -> MessageLine {
         Message::Chunk { term, chunk } => {
             ("Chunk", term.0, chunk.meta.position.index.0, u64::from(chunk.sequence))
         }
+        Message::Disowned { boot } => ("Disowned", 0, boot.unwrap_or(0), 0),
+        Message::ChunkUnknown { position, sequence } => {
+            ("ChunkUnknown", 0, position.index.0, u64::from(*sequence))
+        }
         Message::ChunkAck { position, sequence } => ("ChunkAck", 0, position.index.0, u64::from(*sequence)),
     };
     MessageLine { kind, term, first, second }

@@ -198,6 +198,10 @@ impl Options {
             snapshot_entries: self.snapshot_entries,
             catchup_entries: self.catchup_entries,
             quota_bytes: 1 << 31,
+            strict_reconfig_check: true,
+            learners_max: 1,
+            auto_promote: false,
+            priority: 0,
             request_timeout: self.request_timeout,
         }
     }

@@ -165,6 +165,11 @@ errors! {
     LeaseTtlTooLarge: OutOfRange, "etcdserver: too large lease TTL";
     /// A transaction that the store does not take for one: parsing should not have let it through.
     MalformedTxn: Internal, "etcdserver: malformed transaction";
+    /// A learner cannot be demoted. (etcd demotes nobody.)
+    MemberNotVoter: FailedPrecondition, "etcdserver: can only demote a voting member";
+    /// Nobody has these peer URLs. (With etcd nobody asks so.)
+    NoMemberToJoin: FailedPrecondition,
+        "etcdserver: no member has these peer URLs: add it first (etcdctl member add)";
     /// There is no leader.
     NoLeader: Unavailable, "etcdserver: no leader";
     /// The member is stopping.
@@ -203,6 +208,16 @@ impl From<quorate_store::Error> for Error {
             quorate_store::Error::NoSpace => Error::NoSpace,
             quorate_store::Error::Corrupt => Error::Corrupt,
             quorate_store::Error::MalformedTxn => Error::MalformedTxn,
+            quorate_store::Error::MemberNotFound => Error::MemberNotFound,
+            quorate_store::Error::MemberExists => Error::MemberExists,
+            quorate_store::Error::PeerUrlExists => Error::PeerUrlExists,
+            quorate_store::Error::MemberNotLearner => Error::MemberNotLearner,
+            quorate_store::Error::MemberNotVoter => Error::MemberNotVoter,
+            quorate_store::Error::LearnerNotReady => Error::LearnerNotReady,
+            quorate_store::Error::TooManyLearners => Error::TooManyLearners,
+            quorate_store::Error::UnhealthyCluster => Error::UnhealthyCluster,
+            quorate_store::Error::NotEnoughStarted => Error::NotEnoughStarted,
+            quorate_store::Error::NoMemberToJoin => Error::NoMemberToJoin,
         }
     }
 }
@@ -215,6 +230,9 @@ impl From<quorate_replica::Error> for Error {
             quorate_replica::Error::Timeout => Error::Timeout,
             quorate_replica::Error::TimeoutLeaderChanged => Error::TimeoutLeaderChanged,
             quorate_replica::Error::TooManyRequests => Error::TooManyRequests,
+            quorate_replica::Error::NotLeader => Error::NotLeader,
+            quorate_replica::Error::BadTransferee => Error::BadTransferee,
+            quorate_replica::Error::TimeoutTransfer => Error::TimeoutTransfer,
             quorate_replica::Error::Stopped => Error::Stopped,
         }
     }

@@ -16,18 +16,13 @@ use quorate_raft::{
 use quorate_replica::{ChunkBody, Message, RequestId, SharedProposal, SnapshotChunk};
 use quorate_store::{
     AlarmKind, Blob, Branch, Command, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, KeyValue,
-    LeaseId, MemberAttributes, Operation, Put, RangeQuery, Revision, RevisionFilter, SnapshotPart, Sort,
-    SortBy, Txn,
+    LeaseId, Operation, Put, RangeQuery, Revision, RevisionFilter, SnapshotPart, Sort, SortBy, Txn,
 };
 
-use crate::codec::{self, Greeting, Hello, Kind, Verdict, decode_message, encode_frame, encode_message};
-use crate::establish::{Identity, Owner};
+use crate::codec::{self, Hello, Kind, decode_message, encode_frame, encode_message};
 use crate::meta::{ClusterId, Meta};
-use crate::question::{
-    Answer, Genesis, Question, decode_answer, decode_question, encode_answer, encode_question,
-};
 use crate::snapshot_file::{SnapshotFooter, SnapshotHeader};
-use crate::testing::{configuration, founder, identity, put};
+use crate::testing::{configuration, put};
 use crate::wal::record::{self, Record, SegmentEncoder, SegmentHeader};
 
 const GOLDEN: &str = "tests/golden/formats.txt";
@@ -111,12 +106,8 @@ fn commands() -> Vec<(&'static str, Command)> {
         success: vec![Operation::Range(query), Operation::Put(put.clone()), Operation::Nested(1)],
         failure: vec![Operation::DeleteRange(delete.clone())],
     };
-    let attributes = MemberAttributes {
-        id: 0x8e9e_05c5_2164_694d,
-        name: "default".into(),
-        peer_urls: vec!["http://localhost:2380".into()],
-        client_urls: vec![],
-    };
+    let (id, name) = (0x8e9e_05c5_2164_694d, String::from("default"));
+    let urls = vec![String::from("http://localhost:2380")];
     vec![
         ("put", Command::Put(Put { value: Some(Blob::from("v")), lease: Some(LeaseId(9)), ..put })),
         ("delete range", Command::DeleteRange(delete)),
@@ -124,7 +115,20 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("compact", Command::Compact(Revision(1000))),
         ("lease grant", Command::LeaseGrant { id: LeaseId(i64::MAX), ttl: 60 }),
         ("lease revoke", Command::LeaseRevoke { id: LeaseId(1) }),
-        ("member attributes", Command::MemberAttributes(attributes)),
+        (
+            "member publish",
+            Command::MemberPublish { id, name: name.clone(), client_urls: urls.clone(), priority: 100 },
+        ),
+        (
+            "member add",
+            Command::MemberAdd { id, peer_urls: urls.clone(), learner: true, auto_promote: false },
+        ),
+        ("member remove", Command::MemberRemove { id }),
+        ("member update", Command::MemberUpdate { id, peer_urls: urls.clone() }),
+        ("member promote", Command::MemberPromote { id }),
+        ("member demote", Command::MemberDemote { id }),
+        ("member join", Command::MemberJoin { id, owner: 7, name, peer_urls: urls }),
+        ("member refused", Command::MemberRefused { error: quorate_store::Error::LearnerNotReady }),
         ("alarm", Command::Alarm { member: 1, kind: AlarmKind::Corrupt, active: true }),
     ]
 }
@@ -192,48 +196,12 @@ fn messages(samples: &mut Samples) {
     samples.message("chunk ack", &Message::ChunkAck { position: position(3, 300), sequence: 1 });
 }
 
-/// What is said before there are messages.
-fn introductions(samples: &mut Samples) {
-    let cluster = ClusterId(0xcdf8_1818_e32d_e3ae);
-    let hello = Hello { cluster, genesis: 1 << 60, from: NodeId(1), to: NodeId(2) };
-    samples.add("frame hello", codec::encode_hello(&hello));
-    for verdict in [Verdict::Welcome, Verdict::WrongPlace, Verdict::Unknown, Verdict::Removed] {
-        let greeting = Greeting { hello, verdict };
-        samples.add(&format!("frame greeting {verdict:?}"), codec::encode_greeting(&greeting));
-    }
-    let genesis = Genesis::new(vec![founder(2, 1 << 63), founder(1, 7)]);
-    let name = "m1".to_owned();
-    let peer_urls = vec!["http://127.0.0.1:2380".to_owned()];
-    let questions = [
-        ("meet", Question::Meet { cluster, founder: founder(1, 7), accepted: Some(genesis.clone()) }),
-        ("join", Question::Join { owner: 1 << 40, name, peer_urls }),
-    ];
-    for (name, question) in questions {
-        let bytes = encode_question(&question).expect("small");
-        assert_eq!(decode_question(&bytes), Ok(question), "{name} survives the journey");
-        samples.add(&format!("question {name}"), bytes);
-    }
-    let answers = [
-        ("met", Answer::Met { founder: founder(2, 8), accepted: None }),
-        ("begun", Answer::Begun { genesis: genesis.clone() }),
-        ("joined", Answer::Joined { cluster, id: NodeId(9), genesis }),
-        ("later", Answer::Later("why".into())),
-        ("refused", Answer::Refused("why".into())),
-    ];
-    for (name, answer) in answers {
-        let bytes = encode_answer(&answer).expect("small");
-        assert_eq!(decode_answer(&bytes), Ok(answer), "{name} survives the journey");
-        samples.add(&format!("answer {name}"), bytes);
-    }
-}
-
 fn files(samples: &mut Samples) {
     let (cluster, member) = (ClusterId(0xcdf8_1818_e32d_e3ae), NodeId(0x8e9e_05c5_2164_694d));
+    let hello = Hello { cluster, from: member, to: NodeId(2) };
+    samples.add("frame hello", codec::encode_hello(&hello));
     let initial = Configuration { learners: [NodeId(4)].into(), ..configuration(&[1, 2, 3]) };
-    let identity = Identity { cluster, member, ..identity(7, 1, &[1, 2]) };
-    samples.frame("meta", Kind::Meta, &Meta { identity, boot: 3, removed: false });
-    let genesis = Genesis::new(vec![founder(2, 1 << 63), founder(1, 7)]);
-    samples.frame("owner", Kind::Owner, &Owner { owner: 7, accepted: Some(genesis) });
+    samples.frame("meta", Kind::Meta, &Meta { cluster, member, boot: 3, initial: initial.clone() });
     let header = SnapshotHeader { cluster, member, position: position(3, 300) };
     samples.frame("snapshot header", Kind::SnapshotHeader, &header);
     samples.frame("snapshot chunk", Kind::SnapshotChunk, &chunk());
@@ -273,7 +241,6 @@ fn files(samples: &mut Samples) {
 fn no_encoding_has_moved() {
     let mut samples = Samples::default();
     messages(&mut samples);
-    introductions(&mut samples);
     files(&mut samples);
     let text = samples.text();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);

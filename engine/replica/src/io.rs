@@ -2,6 +2,7 @@
 //! asks for.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -158,6 +159,22 @@ pub enum Request {
         /// Whether to list its keys.
         keys: bool,
     },
+    /// Makes another member the leader: this voter, or whichever has caught up best. Only the leader can. The
+    /// answer comes when that member leads.
+    MoveLeader {
+        /// Who shall lead.
+        to: Option<u64>,
+    },
+    /// A data directory wants to be the member with these peer URLs, for `Response::Joined`: the
+    /// command `MemberJoin` with an id that has not been used yet.
+    Join {
+        /// The directory's number.
+        owner: u64,
+        /// The name it was started with.
+        name: String,
+        /// Where its peers reach it.
+        peer_urls: Vec<String>,
+    },
     /// How this member is.
     Status,
 }
@@ -205,6 +222,11 @@ pub enum Body {
         /// Its keys, if asked for.
         keys: Vec<Key>,
     },
+    /// To `Request::MoveLeader`.
+    LeaderMoved {
+        /// Who leads now.
+        leader: NodeId,
+    },
     /// To `Request::Status`.
     Status(Box<Status>),
 }
@@ -227,7 +249,16 @@ pub enum Error {
     /// Too many requests wait already; nothing changed.
     #[error("too many requests")]
     TooManyRequests,
-    /// The member is stopping. A command may still take effect.
+    /// Only the leader can do this.
+    #[error("not leader")]
+    NotLeader,
+    /// Who shall lead is no voter, or there is no other.
+    #[error("bad leader transferee")]
+    BadTransferee,
+    /// The new leader has not come up in time; the old one may lead on.
+    #[error("request timed out, leader transfer took too long")]
+    TimeoutTransfer,
+    /// The member is stopping, or is none any more. A command may still take effect.
     #[error("server stopped")]
     Stopped,
 }
@@ -268,7 +299,15 @@ pub enum Output {
         /// What.
         update: WatchUpdate,
     },
-    /// Role, term, leader or membership changed: for logs, metrics, health.
+    /// These are the others, with their peer URLs: what is applied, and whoever a change that is still on its way
+    /// would add or remove. Told at the start, and whenever it changes.
+    Peers(Vec<(NodeId, Vec<String>)>),
+    /// This member has been removed from the cluster. It is to end, and never to come back under this id.
+    Removed,
+    /// This member's data directory is an older copy of one that has since been in use: what the newer one has promised
+    /// is not known here. It is to end, and its directory may only join anew. No further output follows.
+    Disowned,
+    /// Role, term, leader, quorum or membership changed: for logs, metrics, health.
     Changed(Box<Status>),
 }
 
@@ -285,14 +324,30 @@ pub struct Write {
     pub sync: bool,
 }
 
+/// A member that the cluster began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founder {
+    /// Its id.
+    pub id: NodeId,
+    /// The number of its data directory, never zero.
+    pub owner: u64,
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+}
+
 /// What a restarted member finds on its disk.
 #[derive(Debug)]
 pub struct Saved {
+    /// The members that the cluster began with, the same at every member and for ever: from them follow the members
+    /// and Raft's configuration at position zero.
+    pub genesis: Vec<Founder>,
     /// How many times the member has started, this time included; made durable before anything else.
     pub boot: u64,
     /// Term, vote and commit index.
     pub hard_state: HardState,
-    /// What the newest valid snapshot covers; at position zero, the initial configuration.
+    /// What the newest valid snapshot covers. (At position zero, the genesis says what the configuration is.)
     pub snapshot: SnapshotMeta,
     /// Its chunks; none at position zero.
     pub chunks: Vec<SnapshotChunk>,

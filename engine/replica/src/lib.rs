@@ -68,8 +68,8 @@ mod transfer;
 
 pub use config::Config;
 pub use io::{
-    Body, Consistency, Error, Input, Output, Proposal, Request, RequestId, Response, Saved, SharedProposal,
-    Write,
+    Body, Consistency, Error, Founder, Input, Output, Proposal, Request, RequestId, Response, Saved,
+    SharedProposal, Write,
 };
 pub use peer::Message;
 pub use replica::Replica;

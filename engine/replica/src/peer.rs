@@ -66,4 +66,17 @@ pub enum Message {
         /// The chunk's number.
         sequence: u32,
     },
+    /// To a member that runs on an older copy of its data directory: this boot of it is known, and is
+    /// later than its own.
+    Disowned {
+        /// The latest boot that is known; `None` if its log has lost what it had acknowledged.
+        boot: Option<u64>,
+    },
+    /// The chunk does not continue a stream that the receiver knows: begin again.
+    ChunkUnknown {
+        /// The snapshot.
+        position: Position,
+        /// The chunk's number.
+        sequence: u32,
+    },
 }

@@ -10,10 +10,10 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use quorate_raft::{Configuration, Entry, Index, Instant, NodeId, Position, Raft, Role, Term};
-use quorate_store::{ImportError, Store, WatchId, WatchRequest, WatchUpdate};
+use quorate_store::{ImportError, Member, Store, WatchId, WatchRequest, WatchUpdate};
 
 use crate::config::Config;
-use crate::io::{Body, Error, Input, Output, RequestId, Response, Saved, SharedProposal, Write};
+use crate::io::{Body, Error, Founder, Input, Output, RequestId, Response, Saved, SharedProposal, Write};
 use crate::leases::Leases;
 use crate::peer::Message;
 use crate::pending::{Pending, Route};
@@ -72,9 +72,10 @@ impl Replica {
     /// A replica as it was at its last durable write. Draws no randomness beyond `seed`. Fails only on
     /// a snapshot whose chunks do not fit together.
     pub fn recover(config: Config, seed: u64, now: Instant, saved: Saved) -> Result<Replica, ImportError> {
-        let Saved { boot, hard_state, snapshot, chunks, entries } = saved;
+        let Saved { genesis, boot, hard_state, mut snapshot, chunks, entries } = saved;
         let (store, sessions) = if snapshot.position.index == Index(0) {
-            (Store::new(), Sessions::default())
+            snapshot.configuration = initial_configuration(&genesis);
+            (founded(genesis), Sessions::default())
         } else {
             assemble(&snapshot, chunks)?
         };
@@ -187,6 +188,20 @@ impl Replica {
     pub fn state_hash(&self) -> u64 {
         self.store.state_hash() ^ self.sessions.hash().rotate_left(32)
     }
+}
+
+/// Everybody who was there at the beginning has a vote.
+fn initial_configuration(genesis: &[Founder]) -> Configuration {
+    let voters = genesis.iter().map(|founder| founder.id).collect();
+    Configuration { voters, ..Configuration::default() }
+}
+
+/// The store at the beginning of the log.
+fn founded(genesis: Vec<Founder>) -> Store {
+    Store::founded(genesis.into_iter().map(|founder| {
+        let Founder { id, owner, name, peer_urls } = founder;
+        Member { id: id.0, owner, name, peer_urls, ..Member::default() }
+    }))
 }
 
 /// The entries that continue a snapshot, of those found on the disk.

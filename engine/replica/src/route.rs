@@ -47,6 +47,11 @@ impl Replica {
             }
             Request::Query { query, consistency: Consistency::Linearizable } => Ask::Query(query),
             Request::Command(command) => Ask::Command(SharedProposal::new(self.config.raft.id, id, command)),
+            Request::Join { owner, name, peer_urls } => {
+                let command = Command::MemberJoin { id: candidate_id(owner, id), owner, name, peer_urls };
+                Ask::Command(SharedProposal::new(self.config.raft.id, id, command))
+            }
+            Request::MoveLeader { .. } => return self.respond(id, Err(Error::NotLeader)),
             Request::KeepAlive(lease) => Ask::KeepAlive(lease),
             Request::TimeToLive { id: lease, keys } => Ask::TimeToLive { lease, keys },
         };
@@ -109,6 +114,7 @@ impl Replica {
                 }
             }
             Message::Chunk { term, chunk } => self.on_chunk(from, term, chunk),
+            Message::ChunkUnknown { .. } | Message::Disowned { .. } => {}
             Message::ChunkAck { position, sequence } => self.on_chunk_ack(from, position, sequence),
         }
     }
@@ -278,6 +284,19 @@ impl Waiting {
             Some(sent) => sent.route != route && !matches!(self.ask, Ask::Query(_)),
         }
     }
+}
+
+/// An id for a directory that joins: no other request makes the same, and if chance has given it to somebody else,
+/// that is refused and the next request makes another. (The finalizer of SplitMix64.)
+fn candidate_id(owner: u64, id: RequestId) -> u64 {
+    let mut mixed = owner;
+    for word in [id.boot, id.sequence] {
+        mixed = mixed.wrapping_add(word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+    }
+    mixed.max(1)
 }
 
 /// Who may use the places kept free for leases.

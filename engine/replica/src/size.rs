@@ -1,5 +1,7 @@
 //! About how many bytes a command takes when it is encoded; what messages and queues are bounded by.
 
+use alloc::string::String;
+
 use quorate_store::{Branch, Command, Compare, CompareTarget, KeyRange, Operation, Put, RangeEnd};
 
 use crate::io::SharedProposal;
@@ -18,15 +20,22 @@ fn command(command: &Command) -> usize {
         Command::Put(it) => put(it),
         Command::DeleteRange(it) => range(&it.range),
         Command::Txn(txn) => txn.branches.iter().map(branch).sum(),
+        Command::MemberPublish { name, client_urls, .. } => name.len() + urls(client_urls),
+        Command::MemberAdd { peer_urls, .. } | Command::MemberUpdate { peer_urls, .. } => urls(peer_urls),
+        Command::MemberJoin { name, peer_urls, .. } => name.len() + urls(peer_urls),
         Command::Compact(_)
+        | Command::MemberRemove { .. }
+        | Command::MemberPromote { .. }
+        | Command::MemberDemote { .. }
+        | Command::MemberRefused { .. }
         | Command::LeaseGrant { .. }
         | Command::LeaseRevoke { .. }
         | Command::Alarm { .. } => 0,
-        Command::MemberAttributes(it) => {
-            let urls = it.peer_urls.iter().chain(&it.client_urls);
-            it.name.len() + urls.map(|url| url.len()).sum::<usize>()
-        }
     }
+}
+
+fn urls(urls: &[String]) -> usize {
+    urls.iter().map(String::len).sum()
 }
 
 fn put(put: &Put) -> usize {

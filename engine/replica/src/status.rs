@@ -28,6 +28,16 @@ pub struct Status {
     pub leader_changes: u64,
     /// Whether this member is a learner.
     pub learner: bool,
+    /// How many members there are.
+    pub members: usize,
+    /// How many of them vote.
+    pub voters: usize,
+    /// How many of them do not.
+    pub learners: usize,
+    /// Whether this member has been removed from the cluster.
+    pub removed: bool,
+    /// How many learners this member, as the leader, has seen become voters.
+    pub promotions: u64,
     /// Whether this member keeps the time of leases: it leads, and has applied what its predecessors left.
     pub lessor: bool,
     /// Snapshots from a leader that were damaged and thrown away.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use quorate::config::Config;
 use quorate::config::flags::{self, CommandLine, Settings};
-use quorate::config::url;
-use quorate::server::Server;
+use quorate::server::{self, Server};
 use quorate::{local, logging};
 use quorate_api::ETCD_VERSION;
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,9 +60,8 @@ async fn serve(config: Config) -> ExitCode {
         version = env!("CARGO_PKG_VERSION"),
         name = config.name,
         data_dir = %config.data_dir.display(),
-        clients = url::join(&config.listen_client_urls),
-        peers = url::join(&config.listen_peer_urls),
-        "starting"
+        "starting {}",
+        server::describe(&config)
     );
     let mut server = match Server::start(&config).await {
         Ok(server) => server,

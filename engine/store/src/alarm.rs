@@ -25,7 +25,7 @@ impl Alarms {
     /// Why a command may not be applied now. Alarms are part of the replicated state, so every member
     /// refuses the same commands. Without space, what gives space back is still allowed.
     pub(crate) fn check(&self, command: &Command) -> Result<(), Error> {
-        if self.on.is_empty() || matches!(command, Command::Alarm { .. } | Command::MemberAttributes(_)) {
+        if self.on.is_empty() || matches!(command, Command::Alarm { .. }) || command.is_about_members() {
             return Ok(());
         }
         if self.any(AlarmKind::Corrupt) {

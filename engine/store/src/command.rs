@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::key::{Key, KeyRange, Value};
 use crate::query::RangeQuery;
 use crate::revision::{LeaseId, Revision};
@@ -32,8 +33,67 @@ pub enum Command {
         /// Its id.
         id: LeaseId,
     },
-    /// A member makes its name and client URLs known.
-    MemberAttributes(MemberAttributes),
+    /// A member makes known what it was started with, at each start.
+    MemberPublish {
+        /// The member.
+        id: u64,
+        /// Its name.
+        name: String,
+        /// Where clients reach it.
+        client_urls: Vec<String>,
+        /// The higher, the rather it shall lead.
+        priority: u32,
+    },
+    /// A member more. It has been added, and not yet started.
+    MemberAdd {
+        /// Its id, which nobody has had before.
+        id: u64,
+        /// Where its peers will reach it.
+        peer_urls: Vec<String>,
+        /// Whether it has no vote at first.
+        learner: bool,
+        /// Whether it gets one as soon as it has caught up.
+        auto_promote: bool,
+    },
+    /// A member less, for ever.
+    MemberRemove {
+        /// Which.
+        id: u64,
+    },
+    /// A member has other peer URLs.
+    MemberUpdate {
+        /// Which.
+        id: u64,
+        /// Where its peers reach it.
+        peer_urls: Vec<String>,
+    },
+    /// A learner gets a vote.
+    MemberPromote {
+        /// Which.
+        id: u64,
+    },
+    /// A voter becomes a learner.
+    MemberDemote {
+        /// Which.
+        id: u64,
+    },
+    /// A data directory wants to be the member with these peer URLs; see `member.rs`. The answer is its id.
+    MemberJoin {
+        /// The id that it gets if the member's directory was another one, which is lost.
+        id: u64,
+        /// The directory's number, never zero.
+        owner: u64,
+        /// The name it was started with.
+        name: String,
+        /// Where its peers reach it.
+        peer_urls: Vec<String>,
+    },
+    /// The leader has looked at a change of members and refused it. In the log in the place of that command, so
+    /// that whoever sent it gets one answer, and the command cannot take effect later.
+    MemberRefused {
+        /// Why.
+        error: Error,
+    },
     /// Raises or clears an alarm.
     Alarm {
         /// The member it concerns.
@@ -142,19 +202,6 @@ pub enum CompareTarget {
     Lease(i64),
 }
 
-/// What a member says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberAttributes {
-    /// Its id.
-    pub id: u64,
-    /// Its name.
-    pub name: String,
-    /// Where its peers reach it.
-    pub peer_urls: Vec<String>,
-    /// Where clients reach it.
-    pub client_urls: Vec<String>,
-}
-
 /// What an alarm says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AlarmKind {
@@ -176,9 +223,38 @@ impl Command {
             Command::DeleteRange(_)
             | Command::Compact(_)
             | Command::LeaseRevoke { .. }
-            | Command::MemberAttributes(_)
+            | Command::MemberPublish { .. }
+            | Command::MemberAdd { .. }
+            | Command::MemberRemove { .. }
+            | Command::MemberUpdate { .. }
+            | Command::MemberPromote { .. }
+            | Command::MemberDemote { .. }
+            | Command::MemberJoin { .. }
+            | Command::MemberRefused { .. }
             | Command::Alarm { .. } => 0,
         }
+    }
+
+    /// Whether the command changes who the members are and where: only the leader can tell whether it may, and
+    /// does one after the other.
+    #[must_use]
+    pub const fn changes_members(&self) -> bool {
+        matches!(
+            self,
+            Command::MemberAdd { .. }
+                | Command::MemberRemove { .. }
+                | Command::MemberUpdate { .. }
+                | Command::MemberPromote { .. }
+                | Command::MemberDemote { .. }
+                | Command::MemberJoin { .. }
+        )
+    }
+
+    /// Whether the command is about members, and not about data.
+    #[must_use]
+    pub const fn is_about_members(&self) -> bool {
+        self.changes_members()
+            || matches!(self, Command::MemberPublish { .. } | Command::MemberRefused { .. })
     }
 }
 

@@ -37,6 +37,7 @@
 //! | `mvcc` | versions: the present, the past, the history; ranges; compaction |
 //! | `txn` | how a transaction is checked before it is done |
 //! | `lease` | leases and their keys |
+//! | `member` | the members of the cluster |
 //! | `watch` | watchers: cursors over the history, with credit |
 //! | `snapshot` | export in parts while writes go on; import that trusts nobody |
 //! | `hash`, `alarm` | checksums; what alarms forbid |
@@ -80,6 +81,7 @@ mod hash;
 mod key;
 mod key_value;
 mod lease;
+mod member;
 mod mvcc;
 mod query;
 mod response;
@@ -91,12 +93,12 @@ mod watch;
 
 pub use bytes::Blob;
 pub use command::{
-    AlarmKind, Branch, Command, Compare, CompareResult, CompareTarget, DeleteRange, MemberAttributes,
-    Operation, Put, Txn,
+    AlarmKind, Branch, Command, Compare, CompareResult, CompareTarget, DeleteRange, Operation, Put, Txn,
 };
 pub use error::Error;
 pub use key::{Key, KeyRange, RangeEnd, Value};
 pub use key_value::KeyValue;
+pub use member::{Member, MemberChange, Members};
 pub use query::{Query, RangeQuery, RevisionFilter, Sort, SortBy, WatchRequest};
 pub use response::{Applied, Event, EventKind, LeaseResponse, RangeResponse, Response, WatchUpdate};
 pub use revision::{LeaseId, Revision};

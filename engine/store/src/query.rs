@@ -22,7 +22,7 @@ pub enum Query {
         /// Whether the answer lists the keys.
         keys: bool,
     },
-    /// The members' names and URLs.
+    /// The members.
     Members,
     /// The alarms that are on.
     Alarms,

@@ -3,9 +3,10 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::command::{AlarmKind, MemberAttributes};
+use crate::command::AlarmKind;
 use crate::key::Key;
 use crate::key_value::KeyValue;
+use crate::member::Member;
 use crate::revision::{LeaseId, Revision};
 
 /// The answer to a command or a query.
@@ -32,7 +33,7 @@ pub enum Response {
         /// One answer per operation done.
         responses: Vec<Response>,
     },
-    /// To a compaction, a revocation, a member's attributes.
+    /// To a compaction, a revocation, and what a member publishes.
     Done,
     /// To a grant.
     LeaseGranted {
@@ -45,8 +46,13 @@ pub enum Response {
     Leases(Vec<LeaseId>),
     /// One lease; `None` if there is none with this id.
     Lease(Option<LeaseResponse>),
-    /// The members, by id.
-    Members(Vec<MemberAttributes>),
+    /// To a question for the members and to every change of them: all members, by id.
+    Members(Vec<Member>),
+    /// To a directory that wanted to join.
+    Joined {
+        /// The id that is its own from now on.
+        id: u64,
+    },
     /// To a question for alarms: those that are on, by member and kind. To an alarm command: the alarm
     /// that it raised or cleared; none if it was so already.
     Alarms(Vec<(u64, AlarmKind)>),

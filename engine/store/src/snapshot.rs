@@ -7,7 +7,7 @@
 //! that breaks an invariant.
 //!
 //! ```text
-//! Head    revision, compacted revision, checksum, leases, members, alarms
+//! Head    revision, compacted revision, checksum, leases, members, removed members, alarms
 //! Base*   versions older than the compacted revision that were visible at it, ascending by key
 //! Events* versions and tombstones from the compacted revision on, in order, every revision present
 //! End     how many versions there were
@@ -16,18 +16,18 @@
 //! An export is pinned to the revision at which it was opened. Writes and compactions go on meanwhile
 //! and do not change it: versions are never altered, and the sweep waits.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Alarms;
-use crate::command::{AlarmKind, MemberAttributes};
+use crate::command::AlarmKind;
 use crate::hash::{Checksum, Effect};
 use crate::key::{Key, KeyRange, RangeEnd};
 use crate::key_value::KeyValue;
 use crate::lease::Leases;
+use crate::member::{Member, Members};
 use crate::mvcc::{Mvcc, first_with_events};
 use crate::revision::{LeaseId, Revision};
 use crate::store::{ImportError, Store};
@@ -60,7 +60,9 @@ pub struct SnapshotHead {
     /// Leases with their granted time to live, ascending.
     pub leases: Vec<(LeaseId, i64)>,
     /// Members, ascending by id.
-    pub members: Vec<MemberAttributes>,
+    pub members: Vec<Member>,
+    /// Ids that were members', ascending.
+    pub removed: Vec<u64>,
     /// The alarms that are on, ascending.
     pub alarms: Vec<(u64, AlarmKind)>,
 }
@@ -187,7 +189,11 @@ fn check_head(head: &SnapshotHead) -> Result<(), ImportError> {
     }
     let ascending = head.leases.is_sorted_by(|a, b| a.0 < b.0)
         && head.members.is_sorted_by(|a, b| a.id < b.id)
+        && head.removed.is_sorted_by(|a, b| a < b)
         && head.alarms.is_sorted_by(|a, b| a < b);
+    if head.members.iter().any(|member| head.removed.binary_search(&member.id).is_ok()) {
+        return Err(ImportError("a member has been removed"));
+    }
     if ascending { Ok(()) } else { Err(ImportError("a table is not in order")) }
 }
 
@@ -245,7 +251,7 @@ fn import_tables(store: &mut Store, head: SnapshotHead) -> Result<(), ImportErro
         alarms.switch(member, kind, true);
     }
     store.alarms = alarms;
-    store.members = head.members.into_iter().map(|member| (member.id, member)).collect();
+    store.members = Members::new(head.members, head.removed.into_iter().collect());
     Ok(())
 }
 
@@ -261,7 +267,8 @@ pub(crate) fn content_hash(head: &SnapshotHead, mvcc: &Mvcc) -> u64 {
         checksum.word(*ttl as u64);
     }
     checksum.word(head.members.len() as u64);
-    head.members.iter().for_each(|member| add_member(&mut checksum, member));
+    head.members.iter().for_each(|member| checksum.member(member.id, Some(member)));
+    head.removed.iter().for_each(|id| checksum.member(*id, None));
     for (member, kind) in &head.alarms {
         checksum.word(*member);
         checksum.word(*kind as u64);
@@ -277,18 +284,6 @@ pub(crate) fn content_hash(head: &SnapshotHead, mvcc: &Mvcc) -> u64 {
         revision = revision.next();
     }
     checksum.value()
-}
-
-/// Adds what a member says of itself.
-pub(crate) fn add_member(checksum: &mut Checksum, member: &MemberAttributes) {
-    checksum.word(member.id);
-    checksum.bytes(member.name.as_bytes());
-    let mut add_urls = |urls: &[String]| {
-        checksum.word(urls.len() as u64);
-        urls.iter().for_each(|url| checksum.bytes(url.as_bytes()));
-    };
-    add_urls(&member.peer_urls);
-    add_urls(&member.client_urls);
 }
 
 /// About what a version takes when encoded, beyond key and value.

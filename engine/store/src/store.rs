@@ -1,15 +1,16 @@
 //! The store itself: what each command does, and to which part of the state.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::alarm::Alarms;
-use crate::command::{Command, DeleteRange, MemberAttributes, Operation, Put, Txn};
+use crate::command::{Command, DeleteRange, Operation, Put, Txn};
 use crate::error::Error;
 use crate::hash::{Checksum, Effect};
 use crate::key_value::KeyValue;
 use crate::lease::Leases;
+use crate::member::{Member, Members};
 use crate::mvcc::Mvcc;
 use crate::query::{Query, WatchRequest};
 use crate::response::{Applied, LeaseResponse, Response, WatchUpdate};
@@ -27,7 +28,7 @@ pub struct WatchId(pub u64);
 pub struct Store {
     pub(crate) mvcc: Mvcc,
     pub(crate) leases: Leases,
-    pub(crate) members: BTreeMap<u64, MemberAttributes>,
+    pub(crate) members: Members,
     pub(crate) alarms: Alarms,
     /// Over the effects of all commands.
     pub(crate) checksum: Checksum,
@@ -50,12 +51,18 @@ impl Store {
         Store {
             mvcc: Mvcc::new(),
             leases: Leases::default(),
-            members: BTreeMap::new(),
+            members: Members::default(),
             alarms: Alarms::default(),
             checksum: Checksum::EMPTY,
             watchers: Watchers::default(),
             exports: 0,
         }
+    }
+
+    /// An empty store of a cluster that these members begin.
+    #[must_use]
+    pub fn founded(founders: impl IntoIterator<Item = Member>) -> Store {
+        Store { members: Members::new(founders, BTreeSet::new()), ..Store::new() }
     }
 
     /// Applies a command of the log. Total: any decodable command gives an answer, never a panic. A
@@ -77,7 +84,7 @@ impl Store {
                 ttl: lease.ttl,
                 keys: if *keys { lease.keys.iter().cloned().collect() } else { Vec::new() },
             })),
-            Query::Members => Response::Members(self.members.values().cloned().collect()),
+            Query::Members => Response::Members(self.members.iter().cloned().collect()),
             Query::Alarms => Response::Alarms(self.alarms.list()),
         })
     }
@@ -141,6 +148,22 @@ impl Store {
     #[must_use]
     pub fn lease_ttl(&self, id: LeaseId) -> Option<i64> {
         self.leases.get(id).map(|lease| lease.ttl)
+    }
+
+    // --- Members ---
+
+    /// The members of the cluster.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Makes the members agree with Raft's configuration, which decides. Returns whether they did not before: then
+    /// somebody has put a configuration into the log that does not fit the command that came with it.
+    pub fn conform_members(&mut self, voters: &BTreeSet<u64>, learners: &BTreeSet<u64>) -> bool {
+        let changed = self.members.conform(voters, learners);
+        self.note_members(&changed);
+        !changed.is_empty()
     }
 
     // --- Watchers: cursors over history; not replicated ---
@@ -216,7 +239,8 @@ impl Store {
             compact_revision: self.mvcc.compact_revision(),
             checksum: self.checksum.0,
             leases: self.leases.iter().collect(),
-            members: self.members.values().cloned().collect(),
+            members: self.members.iter().cloned().collect(),
+            removed: self.members.removed().collect(),
             alarms: self.alarms.list(),
         }
     }
@@ -234,10 +258,17 @@ impl Store {
             Command::Compact(revision) => self.compact(*revision),
             Command::LeaseGrant { id, ttl } => self.grant(*id, *ttl),
             Command::LeaseRevoke { id } => self.revoke(*id),
-            Command::MemberAttributes(member) => {
-                self.note_effect(Effect::Member, |checksum| snapshot::add_member(checksum, member));
-                self.members.insert(member.id, member.clone());
-                Ok(Response::Done)
+            Command::MemberPublish { .. }
+            | Command::MemberAdd { .. }
+            | Command::MemberRemove { .. }
+            | Command::MemberUpdate { .. }
+            | Command::MemberPromote { .. }
+            | Command::MemberDemote { .. }
+            | Command::MemberJoin { .. }
+            | Command::MemberRefused { .. } => {
+                let (response, changed) = self.members.execute(command)?;
+                self.note_members(&changed);
+                Ok(response)
             }
             Command::Alarm { member, kind, active } => {
                 let mut changed = Vec::new();
@@ -335,6 +366,13 @@ impl Store {
         self.checksum.word(Effect::Revision as u64);
         events.iter().for_each(|event| self.checksum.version(event));
         self.watchers.note(revision, events);
+    }
+
+    fn note_members(&mut self, changed: &[u64]) {
+        for id in changed {
+            self.checksum.word(Effect::Member as u64);
+            self.checksum.member(*id, self.members.get(*id));
+        }
     }
 
     fn note_effect(&mut self, effect: Effect, fields: impl FnOnce(&mut Checksum)) {

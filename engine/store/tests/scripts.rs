@@ -3,6 +3,8 @@
 //! A script is a list of commands (see [`Command`]) and what they print. `UPDATE_GOLDENFILES=1 cargo test`
 //! writes the output anew; read it before committing it.
 
+mod members;
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -12,9 +14,9 @@ use goldenscript::Context;
 use quorate_store as store;
 use quorate_store::{
     AlarmKind, Branch, Compare, CompareResult, CompareTarget, DeleteRange, Event, EventKind, Key, KeyRange,
-    KeyValue, LeaseId, MemberAttributes, Operation, Put, Query, RangeEnd, RangeQuery, RangeResponse,
-    Response, Revision, RevisionFilter, SnapshotCursor, SnapshotPart, Sort, SortBy, Store, Txn, Value,
-    WatchId, WatchRequest, WatchUpdate,
+    KeyValue, LeaseId, Operation, Put, Query, RangeEnd, RangeQuery, RangeResponse, Response, Revision,
+    RevisionFilter, SnapshotCursor, SnapshotPart, Sort, SortBy, Store, Txn, Value, WatchId, WatchRequest,
+    WatchUpdate,
 };
 
 macro_rules! script_tests {
@@ -26,7 +28,7 @@ macro_rules! script_tests {
     )*};
 }
 
-script_tests!(kv, txn, compact, lease, watch, snapshot);
+script_tests!(kv, txn, compact, lease, member, watch, snapshot);
 
 fn run_folder(folder: &str) {
     let folder = format!("{}/tests/scripts/{folder}", env!("CARGO_MANIFEST_DIR"));
@@ -115,10 +117,12 @@ enum Command {
     Lease(i64),
     /// `leases`: prints the ids of all leases.
     Leases,
-    /// `attributes ID NAME [URL]`: a member makes itself known.
-    Attributes(u64, String, Option<String>),
-    /// `members`: prints what is known of members.
+    /// `member …`: a change of the members; see `members::parse`.
+    Member(Vec<String>),
+    /// `members`: prints the members, and who was one.
     Members,
+    /// `conform VOTERS LEARNERS`: makes the members agree with a configuration of Raft's.
+    Conform(String, String),
     /// `alarm MEMBER KIND STATE`: switches the alarm nospace or corrupt on or off.
     Alarm(u64, String, String),
     /// `alarms`: prints the alarms that are on.
@@ -200,12 +204,14 @@ impl goldenscript::Runner for Runner {
             Command::Compact(revision) => self.apply(&C::Compact(Revision(*revision))),
             Command::Grant(id, ttl) => self.apply(&C::LeaseGrant { id: LeaseId(*id), ttl: *ttl }),
             Command::Revoke(id) => self.apply(&C::LeaseRevoke { id: LeaseId(*id) }),
-            Command::Attributes(id, name, url) => self.apply(&C::MemberAttributes(MemberAttributes {
-                id: *id,
-                name: name.clone(),
-                peer_urls: Vec::new(),
-                client_urls: url.iter().cloned().collect(),
-            })),
+            Command::Member(words) => self.apply(&members::parse(words)?),
+            Command::Conform(voters, learners) => {
+                let ids = |list: &str| list.split('/').filter_map(|id| id.parse().ok()).collect();
+                match self.store.conform_members(&ids(voters), &ids(learners)) {
+                    true => "they did not\n".into(),
+                    false => "they do\n".into(),
+                }
+            }
             Command::Alarm(member, kind, state) => self.apply(&C::Alarm {
                 member: *member,
                 kind: parse_alarm(kind)?,
@@ -214,7 +220,12 @@ impl goldenscript::Runner for Runner {
             get @ Command::Get { .. } => self.query(&Query::Range(parse_get(get))),
             Command::Lease(id) => self.query(&Query::Lease { id: LeaseId(*id), keys: true }),
             Command::Leases => self.query(&Query::Leases),
-            Command::Members => self.query(&Query::Members),
+            Command::Members => {
+                let gone: Vec<_> = self.store.members().removed().map(|id| id.to_string()).collect();
+                let gone =
+                    if gone.is_empty() { String::new() } else { format!("gone {}\n", gone.join(", ")) };
+                self.query(&Query::Members) + &gone
+            }
             Command::Alarms => self.query(&Query::Alarms),
             Command::Size => {
                 format!("{} keys, {} bytes\n", self.store.key_count(), self.store.size_bytes())
@@ -578,9 +589,13 @@ fn print_response(response: &Response) -> String {
             format!("{} s, keys {}\n", lease.ttl, list(lease.keys.iter().map(|key| text(key))))
         }
         Response::Members(members) => {
-            let member = |m: &MemberAttributes| format!("{} {} {:?}\n", m.id, m.name, m.client_urls);
-            if members.is_empty() { "none\n".into() } else { members.iter().map(member).collect() }
+            if members.is_empty() {
+                "none\n".into()
+            } else {
+                members.iter().map(members::print).collect()
+            }
         }
+        Response::Joined { id } => format!("joined as {id}\n"),
         Response::Alarms(alarms) => {
             format!("alarms {}\n", list(alarms.iter().map(|(member, kind)| format!("{kind:?} of {member}"))))
         }

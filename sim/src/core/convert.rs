@@ -64,6 +64,8 @@ pub fn outcome(
             store::Error::LeaseNotFound => Outcome::Answered(answer(0, Err(Error::LeaseNotFound))),
             store::Error::LeaseExists => Outcome::Answered(answer(0, Err(Error::LeaseExists))),
             store::Error::KeyNotFound => Outcome::Answered(answer(0, Err(Error::KeyNotFound))),
+            // Changes of the membership; no history is made of them.
+            _ => Outcome::Refused,
         },
         Err(replica::Error::TooManyRequests) => Outcome::Refused,
         // "No leader" says only that nothing is known to have happened.
@@ -179,7 +181,9 @@ fn body(request: &Request, body: &replica::Body) -> Reply {
         replica::Body::Store(response) => reply(response),
         replica::Body::KeptAlive { id, ttl } => Reply::Lease { id: id.0, ttl: *ttl },
         replica::Body::TimeToLive { id, ttl, .. } => Reply::Lease { id: id.0, ttl: *ttl },
-        replica::Body::Status(_) => unreachable!("no workload asks for the status, nor does {request}"),
+        replica::Body::LeaderMoved { .. } | replica::Body::Status(_) => {
+            unreachable!("no workload asks for this, nor does {request}")
+        }
     }
 }
 

@@ -297,7 +297,7 @@ impl Simulation {
             }
             Output::Respond { id, result } => self.respond(node, id, result),
             Output::Watch { watch, update } => self.tell_watcher(node, watch, update),
-            Output::Changed(_) => {}
+            Output::Peers(_) | Output::Removed | Output::Disowned | Output::Changed(_) => {}
         }
     }
 

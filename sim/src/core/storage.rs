@@ -14,7 +14,7 @@ use quorate_node::ClusterId;
 use quorate_node::wal::Recovered;
 use quorate_node::wal::record::{self, SegmentEncoder, SegmentHeader};
 use quorate_raft::{Index, NodeId, Position, SnapshotMeta, WriteId};
-use quorate_replica::{Saved, SnapshotChunk, Write};
+use quorate_replica::{Founder, Saved, SnapshotChunk, Write};
 
 use crate::env::disk::{Disk, FileId};
 use crate::options::DiskSpeed;
@@ -218,7 +218,14 @@ impl Storage {
         let snapshot = self.snapshot.first().map_or_else(|| self.initial.clone(), |chunk| chunk.meta.clone());
         let (hard_state, entries) = recovered.finish(snapshot.position).map_err(|error| error.to_string())?;
         let chunks = self.snapshot.iter().map(|chunk| (**chunk).clone()).collect();
-        Ok(Saved { boot: self.boots, hard_state, snapshot, chunks, entries })
+        let founder = |id| Founder {
+            id,
+            owner: id.0,
+            name: format!("m{}", id.0),
+            peer_urls: vec![format!("sim:{}", id.0)],
+        };
+        let genesis = self.initial.configuration.voters.iter().copied().map(founder).collect();
+        Ok(Saved { genesis, boot: self.boots, hard_state, snapshot, chunks, entries })
     }
 
     fn duration(&self, time: Time, random: &mut Random) -> Duration {

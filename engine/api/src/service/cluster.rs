@@ -35,10 +35,15 @@ impl<C: Clock> Api<C> {
             name: member.name,
             peer_ur_ls: member.peer_urls,
             client_ur_ls: member.client_urls,
-            is_learner: false,
+            is_learner: member.learner,
         });
-        let members: BTreeMap<u64, pb::Member> =
-            configured.chain(published).map(|member| (member.id, member)).collect();
+        let mut members: BTreeMap<u64, pb::Member> = published.map(|member| (member.id, member)).collect();
+        for member in configured {
+            let known = members.entry(member.id).or_default();
+            if known.peer_ur_ls.is_empty() {
+                known.peer_ur_ls = member.peer_ur_ls;
+            }
+        }
         // etcd's Cluster service leaves the revision out.
         let header = pb::ResponseHeader { revision: 0, ..header };
         Ok(pb::MemberListResponse { header: Some(header), members: members.into_values().collect() })

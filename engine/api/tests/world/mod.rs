@@ -31,6 +31,10 @@ impl World {
             snapshot_entries: 10_000,
             catchup_entries: 5_000,
             quota_bytes: 1 << 30,
+            strict_reconfig_check: true,
+            learners_max: 1,
+            auto_promote: false,
+            priority: 0,
             request_timeout: Duration::from_secs(7),
         };
         let config = quorate_node::Config::new(ClusterId(7), configuration(&[1]), replica);

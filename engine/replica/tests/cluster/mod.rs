@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Configuration, Entry, HardState, Index, Instant, NodeId, Position, Role, SnapshotMeta};
+use quorate_raft::{Entry, HardState, Index, Instant, NodeId, Role, SnapshotMeta};
 use quorate_replica::{
-    Config, Error, Input, Message, Output, Replica, Request, RequestId, Response, Saved, SharedProposal,
-    SnapshotChunk, Status, Write,
+    Config, Error, Founder, Input, Message, Output, Replica, Request, RequestId, Response, Saved,
+    SharedProposal, SnapshotChunk, Status, Write,
 };
 use quorate_store::{WatchId, WatchUpdate};
 
@@ -74,6 +74,8 @@ pub struct Member {
     pub paused: bool,
     /// While true, chunks of snapshots become durable only one by one, by `save`.
     pub saves_slowly: bool,
+    /// Whom it talks to.
+    pub peers: Vec<(NodeId, Vec<String>)>,
     /// The sequence of its latest request.
     pub sequence: u64,
 }
@@ -81,6 +83,7 @@ pub struct Member {
 /// What a member finds when it starts again.
 #[derive(Default)]
 pub struct Disk {
+    pub genesis: Vec<Founder>,
     pub boot: u64,
     pub hard_state: HardState,
     pub log: Vec<Entry<SharedProposal>>,
@@ -96,14 +99,15 @@ pub enum Event {
     Respond(RequestId, Result<Response, Error>),
     Watch(WatchId, WatchUpdate),
     Changed(Box<Status>),
+    Removed,
+    Disowned,
 }
 
 impl Cluster {
     pub fn new(options: Options, seed: u64) -> Cluster {
         let ids: BTreeSet<NodeId> = (1..=options.members).map(NodeId).collect();
-        let configuration = Configuration { voters: ids.clone(), ..Configuration::default() };
-        let snapshot = SnapshotMeta { position: Position::default(), configuration };
-        let members = ids.iter().map(|id| (*id, Member::new(*id, snapshot.clone()))).collect();
+        let genesis: Vec<Founder> = ids.iter().map(|id| founder(*id)).collect();
+        let members = ids.iter().map(|id| (*id, Member::new(*id, genesis.clone()))).collect();
         let mut cluster = Cluster { members, network: VecDeque::new(), cut: BTreeSet::new(), options, seed };
         ids.into_iter().for_each(|id| cluster.start(id));
         cluster
@@ -143,6 +147,10 @@ impl Cluster {
             snapshot_entries: self.options.snapshot_entries,
             catchup_entries: self.options.catchup_entries,
             quota_bytes: self.options.quota_bytes,
+            strict_reconfig_check: true,
+            learners_max: 1,
+            auto_promote: false,
+            priority: 0,
             request_timeout: self.options.request_timeout,
         }
     }
@@ -208,6 +216,9 @@ impl Cluster {
                 Output::Respond { id, result } => events.push(Event::Respond(id, result)),
                 Output::Watch { watch, update } => events.push(Event::Watch(watch, update)),
                 Output::Changed(status) => events.push(Event::Changed(status)),
+                Output::Peers(peers) => member.peers = peers,
+                Output::Removed => events.push(Event::Removed),
+                Output::Disowned => events.push(Event::Disowned),
             }
         }
         events
@@ -334,17 +345,23 @@ impl Cluster {
     }
 }
 
+/// A member that was there at the beginning, with the first directory that it has.
+fn founder(id: NodeId) -> Founder {
+    Founder { id, owner: 100 * id.0, name: format!("m{}", id.0), peer_urls: vec![format!("p{}", id.0)] }
+}
+
 impl Member {
-    fn new(id: NodeId, snapshot: SnapshotMeta) -> Member {
+    fn new(id: NodeId, genesis: Vec<Founder>) -> Member {
         Member {
             id,
             replica: None,
-            disk: Disk { snapshot, ..Disk::default() },
+            disk: Disk { genesis, ..Disk::default() },
             writes: VecDeque::new(),
             saves: VecDeque::new(),
             now: Instant::default(),
             paused: false,
             saves_slowly: false,
+            peers: Vec::new(),
             sequence: 0,
         }
     }
@@ -382,6 +399,7 @@ impl Disk {
     fn saved(&self) -> Saved {
         let after = self.snapshot.position.index;
         Saved {
+            genesis: self.genesis.clone(),
             boot: self.boot,
             hard_state: self.hard_state,
             snapshot: self.snapshot.clone(),

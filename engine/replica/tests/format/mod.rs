@@ -17,6 +17,8 @@ pub fn event(member: NodeId, event: &Event) -> String {
         Event::Watch(watch, update) => {
             format!("n{member} tells watcher {}: {}", watch.0, self::update(update))
         }
+        Event::Removed => format!("n{member} is removed"),
+        Event::Disowned => format!("n{member} is disowned"),
         Event::Changed(status) => {
             let leader = status.raft.leader.map_or("nobody".into(), |leader| format!("n{leader}"));
             format!("n{member} is {} in term {}, led by {leader}", status.raft.role, status.raft.term)
@@ -31,6 +33,7 @@ fn body(body: &Body) -> String {
         Body::TimeToLive { id, ttl, granted_ttl, keys } => {
             format!("lease {id} ttl={ttl} granted={granted_ttl} keys={keys:?}")
         }
+        Body::LeaderMoved { leader } => format!("n{leader} leads"),
         Body::Status(status) => status.to_string(),
     }
 }
@@ -87,6 +90,13 @@ pub fn message(message: &Message) -> String {
         Message::TimeToLive { id, lease, .. } => format!("time to live of lease {lease} for {id}"),
         Message::TimeToLiveReply { id, ttl, .. } => format!("time to live for {id}, ttl={ttl}"),
         Message::Chunk { term, chunk } => format!("term {term} {}", self::chunk(chunk)),
+        Message::Disowned { boot: Some(boot) } => {
+            format!("has seen a later copy of it start for the {boot}th time")
+        }
+        Message::Disowned { boot: None } => "its log has lost what it had acknowledged".into(),
+        Message::ChunkUnknown { position, sequence } => {
+            format!("cannot take chunk {sequence} of snapshot {position}")
+        }
         Message::ChunkAck { position, sequence } => format!("has chunk {sequence} of snapshot {position}"),
     }
 }

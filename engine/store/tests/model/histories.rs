@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use quorate_store::{
-    AlarmKind, Branch, Command, Compare, CompareResult, CompareTarget, DeleteRange, Key, KeyRange, LeaseId,
-    MemberAttributes, Operation, Put, Query, RangeEnd, RangeQuery, Revision, RevisionFilter, Sort, SortBy,
-    Txn, Value, WatchRequest,
+    AlarmKind, Branch, Command, Compare, CompareResult, CompareTarget, DeleteRange, Error, Key, KeyRange,
+    LeaseId, Operation, Put, Query, RangeEnd, RangeQuery, Revision, RevisionFilter, Sort, SortBy, Txn, Value,
+    WatchRequest,
 };
 
 /// One step of a history.
@@ -77,18 +77,35 @@ fn command() -> impl Strategy<Value = Command> {
         3 => relative_revision().prop_map(Command::Compact),
         3 => (lease(), -1..100i64).prop_map(|(id, ttl)| Command::LeaseGrant { id, ttl }),
         2 => lease().prop_map(|id| Command::LeaseRevoke { id }),
-        1 => (0..3u64, "[a-b]{0,2}").prop_map(|(id, name)| Command::MemberAttributes(MemberAttributes {
-            id,
-            client_urls: vec![name.clone()],
-            peer_urls: Vec::new(),
-            name,
-        })),
+        4 => member_command(),
         // Mostly off: little happens while an alarm is on.
         1 => (0..2u64, any::<bool>(), 0..4u8).prop_map(|(member, corrupt, on)| Command::Alarm {
             member,
             kind: if corrupt { AlarmKind::Corrupt } else { AlarmKind::NoSpace },
             active: on == 0,
         }),
+    ]
+}
+
+/// Few members and few addresses, so that they collide.
+fn member_command() -> impl Strategy<Value = Command> {
+    let id = || 0..6u64;
+    let urls = || prop_oneof![8 => vec("[a-d]", 1), 1 => vec("[a-d]", 0..3)];
+    prop_oneof![
+        4 => (id(), urls(), any::<bool>(), any::<bool>()).prop_map(|(id, peer_urls, learner, auto_promote)| {
+            Command::MemberAdd { id, peer_urls, learner, auto_promote }
+        }),
+        1 => id().prop_map(|id| Command::MemberRemove { id }),
+        1 => (id(), urls()).prop_map(|(id, peer_urls)| Command::MemberUpdate { id, peer_urls }),
+        2 => id().prop_map(|id| Command::MemberPromote { id }),
+        1 => id().prop_map(|id| Command::MemberDemote { id }),
+        2 => (id(), urls()).prop_map(|(id, client_urls)| {
+            Command::MemberPublish { id, name: format!("m{id}"), client_urls, priority: 1 }
+        }),
+        4 => (0..12u64, 0..3u64, urls()).prop_map(|(id, owner, peer_urls)| {
+            Command::MemberJoin { id, owner, name: format!("o{owner}"), peer_urls }
+        }),
+        1 => Just(Command::MemberRefused { error: Error::UnhealthyCluster }),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Holds the store against the dumbest model that could be right, over long random histories.
 
 mod histories;
+mod membership;
 mod reference;
 mod watching;
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use quorate_store::{
     AlarmKind, Applied, Branch, Command, Compare, CompareResult, CompareTarget, Error, Event, EventKind, Key,
-    KeyRange, KeyValue, LeaseId, LeaseResponse, MemberAttributes, Operation, Put, Query, RangeEnd,
-    RangeQuery, RangeResponse, Response, Revision, SortBy, Txn, Value, WatchRequest,
+    KeyRange, KeyValue, LeaseId, LeaseResponse, Operation, Put, Query, RangeEnd, RangeQuery, RangeResponse,
+    Response, Revision, SortBy, Txn, Value, WatchRequest,
 };
+
+use crate::membership::Membership;
 
 pub type State = BTreeMap<Key, Arc<KeyValue>>;
 
@@ -22,7 +24,7 @@ pub struct Model {
     /// The revision at which that was last tried.
     pub compacted_at: i64,
     pub leases: BTreeMap<LeaseId, i64>,
-    members: BTreeMap<u64, MemberAttributes>,
+    members: Membership,
     alarms: BTreeSet<(u64, AlarmKind)>,
 }
 
@@ -41,7 +43,7 @@ impl Model {
             compacted: 0,
             compacted_at: 0,
             leases: BTreeMap::new(),
-            members: BTreeMap::new(),
+            members: Membership::default(),
             alarms: BTreeSet::new(),
         }
     }
@@ -89,7 +91,7 @@ impl Model {
                 ttl: *ttl,
                 keys: if *keys { keys_of(self.now(), *id) } else { Vec::new() },
             })),
-            Query::Members => Response::Members(self.members.values().cloned().collect()),
+            Query::Members => Response::Members(self.members.list()),
             Query::Alarms => Response::Alarms(self.alarms.iter().copied().collect()),
         })
     }
@@ -132,7 +134,7 @@ impl Model {
             Command::Put(_) | Command::LeaseGrant { .. } => (true, true),
             Command::Txn(txn) => (true, puts_somewhere(txn, 0)),
             Command::DeleteRange(_) | Command::Compact(_) | Command::LeaseRevoke { .. } => (true, false),
-            Command::MemberAttributes(_) | Command::Alarm { .. } => (false, false),
+            _ => (false, false),
         };
         match () {
             () if writes && on(AlarmKind::Corrupt) => Err(Error::Corrupt),
@@ -181,15 +183,12 @@ impl Model {
                 }
                 Response::Done
             }
-            Command::MemberAttributes(member) => {
-                self.members.insert(member.id, member.clone());
-                Response::Done
-            }
             Command::Alarm { member, kind, active } => {
                 let alarm = (*member, *kind);
                 let changed = if *active { self.alarms.insert(alarm) } else { self.alarms.remove(&alarm) };
                 Response::Alarms(if changed { vec![alarm] } else { Vec::new() })
             }
+            member => self.members.apply(member)?,
         })
     }
 
