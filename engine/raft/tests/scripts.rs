@@ -530,13 +530,16 @@ fn run(folder: &str) {
         .collect();
     scripts.sort();
     assert!(!scripts.is_empty(), "the folder has scripts");
-    for script in scripts {
+    let failed = scripts.into_iter().filter_map(|script| {
         let result = std::panic::catch_unwind(|| goldenscript::run(&mut Runner::default(), &script));
-        match result {
-            Ok(result) => result.unwrap_or_else(|error| panic!("{}: {error}", script.display())),
-            Err(_) => panic!("{} differs or failed, see above", script.display()),
-        }
-    }
+        let error = match result {
+            Ok(result) => result.err()?.to_string(),
+            Err(_) => "differs or failed, see above".to_owned(),
+        };
+        Some(format!("{}: {error}", script.display()))
+    });
+    let failed: Vec<_> = failed.collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[test]
@@ -567,4 +570,24 @@ fn restart() {
 #[test]
 fn disk() {
     run("disk");
+}
+
+#[test]
+fn membership() {
+    run("membership");
+}
+
+#[test]
+fn transfer() {
+    run("transfer");
+}
+
+#[test]
+fn partition() {
+    run("partition");
+}
+
+#[test]
+fn message() {
+    run("message");
 }
