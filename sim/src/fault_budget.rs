@@ -2,9 +2,11 @@
 //!
 //! Two rules, and why:
 //!
-//! - **Survivable.** Nothing is injected that no correct system could survive. Disks are honest and nobody
-//!   loses a whole one, so any number of members may lose power at once: what they acknowledged, they still
-//!   have.
+//! - **Survivable.** Nothing is injected that no correct system could survive. Nobody loses a whole disk, so
+//!   any number of members may lose power at once: what they acknowledged, they still have. A disk that is
+//!   full, does not sync or has rotted ends its member's process, and the member must refuse to start from
+//!   damaged bytes, until the fault ends and the right bytes are back (the mirror had them); no member could
+//!   tell a rotted end of its log from a torn one, so only what a later record witnesses is damaged.
 //! - **Not idle.** A cluster without a quorum is perfectly safe and shows nothing. At any time at most a
 //!   minority is *impaired* (down, paused, cut off, or with a clock that stands still); only a power loss of
 //!   all members, which ends at once, is exempt.
@@ -17,6 +19,7 @@ use crate::env::network::MEMBERS_MAX;
 #[derive(Clone, Debug)]
 pub struct FaultBudget {
     members: u64,
+    most: u64,
     impaired: [u8; MEMBERS_MAX],
 }
 
@@ -24,7 +27,15 @@ impl FaultBudget {
     /// Nobody is.
     #[must_use]
     pub fn new(members: u64) -> FaultBudget {
-        FaultBudget { members, impaired: [0; MEMBERS_MAX] }
+        // A single member is its own majority: it may still crash and pause, or nothing would be tested.
+        let most = ((members - 1) / 2).max(u64::from(members == 1));
+        FaultBudget { members, most, impaired: [0; MEMBERS_MAX] }
+    }
+
+    /// A budget that allows everything: for schedules whose author knows what they do.
+    #[must_use]
+    pub fn unlimited(&self) -> FaultBudget {
+        FaultBudget { most: self.members, ..self.clone() }
     }
 
     /// How many members the cluster has.
@@ -36,9 +47,7 @@ impl FaultBudget {
     /// Whether these members may be impaired as well; if so they are from now on.
     pub fn admit(&mut self, nodes: NodeSet) -> bool {
         let with = self.impaired().union(nodes);
-        // A single member is its own majority: it may still crash and pause, or nothing would be tested.
-        let most = ((self.members - 1) / 2).max(u64::from(self.members == 1));
-        if u64::from(with.0.count_ones()) > most {
+        if u64::from(with.0.count_ones()) > self.most {
             return false;
         }
         nodes.each(|node| self.impaired[node] += 1);
@@ -70,6 +79,11 @@ impl NodeSet {
         NodeSet(nodes.iter().fold(0, |set, node| set | 1 << node.0))
     }
 
+    /// The members.
+    pub fn members(self) -> impl Iterator<Item = NodeId> {
+        (0..MEMBERS_MAX as u64).filter(move |node| self.0 & 1 << node != 0).map(NodeId)
+    }
+
     fn union(self, other: NodeSet) -> NodeSet {
         NodeSet(self.0 | other.0)
     }
@@ -80,6 +94,13 @@ impl NodeSet {
                 visit(node);
             }
         }
+    }
+}
+
+impl std::fmt::Display for NodeSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<String> = self.members().map(|node| format!("n{node}")).collect();
+        f.write_str(&names.join(","))
     }
 }
 

@@ -48,6 +48,12 @@ impl Recorder {
         }
     }
 
+    /// Everything that was asked, in order, and when.
+    pub fn calls(&self) -> impl Iterator<Item = (Time, &Request)> {
+        let operations = self.history.operations.operations.iter();
+        operations.map(|operation| (Time(operation.call), &operation.input))
+    }
+
     /// A watcher opens a stream.
     pub fn open_stream(&mut self, process: u64, request: WatchRequest) -> StreamId {
         self.history.watches.push(WatchStream { process, request, responses: Vec::new() });
@@ -81,6 +87,11 @@ impl Recorder {
 /// Judges a history. `crashes` tells whether members may have lost what they had not synced: a member does
 /// not sync how far it has applied, so its own, stale reads may then go back.
 pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
+    judge_naming(history, crashes).map_err(|(violation, _)| violation)
+}
+
+/// Judges a history, and names the operations that cannot be explained.
+pub fn judge_naming(history: &EtcdHistory, crashes: bool) -> Result<(), (Violation, Vec<usize>)> {
     let options = etcd::Options { members_never_go_back: !crashes, ..etcd::Options::default() };
     match etcd::check(history, &options) {
         Verdict::Valid => judge_registers(history),
@@ -89,7 +100,7 @@ pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
             for &operation in &violation.operations {
                 detail.push_str(&format!("\n    {}", history.operations.operations[operation]));
             }
-            Err(Violation { invariant: violation.rule, detail })
+            Err((Violation { invariant: violation.rule, detail }, violation.operations.clone()))
         }
         // The search for what explains a lost answer was given up: no verdict is not a violation.
         Verdict::Unknown(_) => Ok(()),
@@ -98,9 +109,10 @@ pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
 
 /// Judges each register by itself, by an engine that knows nothing of revisions (zones, or a search): a
 /// second opinion.
-fn judge_registers(history: &EtcdHistory) -> Result<(), Violation> {
+fn judge_registers(history: &EtcdHistory) -> Result<(), (Violation, Vec<usize>)> {
     let mut registers = History::<RegisterInput, RegisterOutput>::new();
-    for operation in &history.operations.operations {
+    let mut places = Vec::new();
+    for (place, operation) in history.operations.operations.iter().enumerate() {
         let Some((input, output)) = register_operation(&operation.input, operation.output()) else {
             continue;
         };
@@ -111,12 +123,15 @@ fn judge_registers(history: &EtcdHistory) -> Result<(), Violation> {
             .map(|(returned, output)| Returned { at: returned.at, output });
         let (process, call) = (operation.process, operation.call);
         registers.operations.push(Operation { process, call, input, returned });
+        places.push(place);
     }
     let limits = Limits { configurations: CONFIGURATIONS_MAX, explain: false, ..Limits::default() };
     match quorate_jepsen::check(&Register::default(), &registers, &limits) {
         Verdict::Valid | Verdict::Unknown(_) => Ok(()),
         Verdict::Invalid(violation) => {
-            Err(Violation { invariant: "linearizable registers", detail: violation.sentence })
+            let operations = violation.operations.iter().map(|operation| places[*operation]).collect();
+            let found = Violation { invariant: "linearizable registers", detail: violation.sentence };
+            Err((found, operations))
         }
     }
 }

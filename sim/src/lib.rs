@@ -17,7 +17,8 @@
 //!   under madsim's executor, one process per seed. For reach.
 //!
 //! Both share the vocabulary: [`options`], [`mod@env`], [`nemesis`], [`workload`], [`invariants`], [`history`],
-//! [`trace`].
+//! [`trace`]. A run can be written as a [`scenario`] and run from one, made smaller ([`mod@shrink`]) and drawn
+//! ([`page`]).
 //!
 //! # What holds here
 //!
@@ -29,7 +30,8 @@
 //!
 //! # What is not here
 //!
-//! Bit rot, misdirected writes, full disks, lost disks; membership changes; real sockets, TLS and HTTP/2.
+//! Lost disks; membership changes; real sockets, TLS and HTTP/2. At the whole depth: disks that fail
+//! ([`options::CORE_FAULTS`]), scenarios, pages.
 #![forbid(unsafe_code)]
 
 pub mod command;
@@ -42,9 +44,12 @@ pub mod messages;
 pub mod mutants;
 pub mod nemesis;
 pub mod options;
+pub mod page;
 pub mod queue;
 pub mod random;
 pub mod report;
+pub mod scenario;
+pub mod shrink;
 pub mod time;
 pub mod trace;
 pub mod workload;

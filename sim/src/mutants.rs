@@ -99,29 +99,54 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Copies what the repository holds.
+    /// The workshop of this workspace.
+    pub fn open() -> Result<Workshop, String> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let scratch = workspace.join("target").join("mutants");
+        Workshop::new(&workspace, &scratch).map_err(|error| error.to_string())
+    }
+
+    /// Copies what the repository holds. What is there already stays as it is, so that it need not be built
+    /// again.
     pub fn new(source: &Path, scratch: &Path) -> io::Result<Workshop> {
         let copy = scratch.join("work");
-        if copy.exists() {
-            std::fs::remove_dir_all(&copy)?;
-        }
-        let listed = Command::new("git").arg("-C").arg(source).args(["ls-files", "-z"]).output()?;
+        let listed = Command::new("git")
+            .arg("-C")
+            .arg(source)
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .output()?;
         for name in String::from_utf8_lossy(&listed.stdout).split_terminator('\0') {
             let (from, to) = (source.join(name), copy.join(name));
+            if !from.exists() {
+                continue; // Removed, and the removal not committed.
+            }
+            let bytes = std::fs::read(from)?;
+            if std::fs::read(&to).is_ok_and(|there| there == bytes) {
+                continue;
+            }
             std::fs::create_dir_all(to.parent().expect("a file has a folder"))?;
-            std::fs::copy(from, to)?;
+            std::fs::write(to, bytes)?;
         }
         Ok(Workshop { source: source.to_owned(), copy })
     }
 
     /// Builds a mutant, and sweeps seeds until one fails or there are no more.
     pub fn judge(&self, mutant: &Mutant, seeds: u64) -> Result<Fate, String> {
+        self.with(mutant, |program| sweep(program, seeds))
+    }
+
+    /// Builds a mutant, and does something with its simulator.
+    pub fn with<T>(
+        &self,
+        mutant: &Mutant,
+        work: impl FnOnce(&Path) -> Result<T, String>,
+    ) -> Result<T, String> {
         let original = std::fs::read_to_string(self.source.join(&mutant.file)).map_err(|e| e.to_string())?;
         let place = self.copy.join(&mutant.file);
         std::fs::write(&place, mutant.apply(&original)?).map_err(|e| e.to_string())?;
-        let fate = self.build().and_then(|program| sweep(&program, seeds));
+        let result = self.build().and_then(|program| work(&program));
         std::fs::write(&place, original).map_err(|e| e.to_string())?;
-        fate
+        result
     }
 
     fn build(&self) -> Result<PathBuf, String> {

@@ -104,20 +104,34 @@ pub struct FaultMix {
 }
 
 /// The kinds of faults.
-pub const FAULTS: [&str; 12] = [
+pub const FAULTS: [&str; 22] = [
     "partition",
     "one-way",
     "bridge",
+    "flap",
     "isolate",
     "clog",
     "lossy",
+    "disconnect",
     "crash",
+    "rolling-restart",
     "power-loss",
     "pause",
+    "slow-cpu",
     "clock-rate",
+    "clock-drift",
     "clock-jump",
     "slow-disk",
+    "full-disk",
+    "failed-sync",
+    "read-errors",
+    "bit-rot",
+    "misdirected-write",
 ];
+
+/// The kinds that need what only the core depth has: a log that it can damage, a turn that it can delay.
+pub const CORE_FAULTS: [&str; 7] =
+    ["disconnect", "slow-cpu", "full-disk", "failed-sync", "read-errors", "bit-rot", "misdirected-write"];
 
 impl Options {
     /// What the seed says.

@@ -1,12 +1,14 @@
 //! Randomness from one seed, in one stream per subsystem.
 //!
 //! A draw more in one subsystem must not reshuffle the others: with a stream each, a run whose disk asks
-//! once more still meets the same network. Only integers are drawn, so that every machine draws the same.
+//! once more still meets the same network. Where a draw belongs to a place and a moment (this message on
+//! this link, this start of this member), it is made from these alone ([`Random::keyed`]), so that leaving
+//! out one request changes no more of the rest of a run than it must: minimising a failure lives on that.
+//! Only integers are drawn, so that every machine draws the same.
+//!
+//! The generator is SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): a counter and a mixing function.
 
 use std::time::Duration;
-
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::time::nanos;
 
@@ -35,28 +37,37 @@ pub enum Stream {
 
 /// A source of random numbers.
 #[derive(Clone, Debug)]
-pub struct Random(ChaCha8Rng);
+pub struct Random(u64);
 
 impl Random {
     /// The stream of one subsystem.
     #[must_use]
     pub fn new(seed: u64, stream: Stream) -> Random {
-        let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        generator.set_stream(stream as u64);
-        Random(generator)
+        Random(mix(mix(seed ^ 0x6a09_e667_f3bc_c908) ^ stream as u64))
     }
 
     /// The stream of one of many alike: one client's, one member's.
     #[must_use]
     pub fn numbered(seed: u64, stream: Stream, number: u64) -> Random {
-        let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        generator.set_stream(stream as u64 | (number + 1) << 8);
-        Random(generator)
+        Random(mix(Random::new(seed, stream).0 ^ mix(number + 1)))
+    }
+
+    /// What is drawn at one place and moment: a stream's draw that depends on nothing else.
+    #[must_use]
+    pub fn keyed(seed: u64, stream: Stream, place: u64, moment: u64) -> Random {
+        Random(mix(Random::numbered(seed, stream, place).0 ^ mix(!moment)))
+    }
+
+    /// A source that follows from this one's present state and a key, and does not change it.
+    #[must_use]
+    pub fn at(&self, key: u64) -> Random {
+        Random(mix(self.0 ^ mix(key ^ 0x3c6e_f372_fe94_f82b)))
     }
 
     /// Any number.
     pub fn any(&mut self) -> u64 {
-        self.0.next_u64()
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
     }
 
     /// A number from zero, less than `bound`.
@@ -128,6 +139,13 @@ impl Random {
     }
 }
 
+/// The finishing function of SplitMix64: every bit of the word moves about half of the result's.
+fn mix(mut word: u64) -> u64 {
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +156,9 @@ mod tests {
         assert_eq!(draw(1, Stream::Disk), draw(1, Stream::Disk));
         assert_ne!(draw(1, Stream::Disk), draw(1, Stream::Network));
         assert_ne!(draw(1, Stream::Disk), draw(2, Stream::Disk));
+        let keyed = |place, moment| Random::keyed(1, Stream::Disk, place, moment).any();
+        assert_eq!(keyed(1, 2), keyed(1, 2));
+        assert_ne!(keyed(1, 2), keyed(2, 1));
     }
 
     #[test]

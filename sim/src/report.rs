@@ -9,7 +9,8 @@ use quorate_jepsen::etcd::EtcdHistory;
 
 use crate::invariants::Violation;
 use crate::options::Options;
-use crate::trace::Line;
+use crate::scenario::Scenario;
+use crate::trace::{Line, Trace};
 
 /// A run in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,35 @@ impl fmt::Display for Summary {
             self.answered,
             self.unknown
         )
+    }
+}
+
+/// Everything that a run leaves.
+#[derive(Debug)]
+pub struct Finished {
+    /// The run's options.
+    pub options: Options,
+    /// What happened, as a scenario.
+    pub scenario: Scenario,
+    /// The first property that was broken.
+    pub violation: Option<Violation>,
+    /// The operations of the history that cannot be explained, if that is what was broken.
+    pub suspects: Vec<usize>,
+    /// The run in numbers.
+    pub summary: Summary,
+    /// The trace: the last events, or all of them.
+    pub trace: Trace,
+    /// What clients saw.
+    pub history: EtcdHistory,
+}
+
+impl Finished {
+    /// A summary, or a failure.
+    pub fn into_result(self) -> Result<Summary, Box<Failure>> {
+        let Finished { options, violation, summary, trace, history, .. } = self;
+        let Some(violation) = violation else { return Ok(summary) };
+        let last = trace.last().copied().collect();
+        Err(Box::new(Failure { options, violation, summary, last, history }))
     }
 }
 

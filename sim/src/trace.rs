@@ -209,6 +209,23 @@ impl fmt::Display for Event {
     }
 }
 
+/// A message's way from one member to another.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrow {
+    /// When it was sent.
+    pub sent: Time,
+    /// When it arrived, or would have; `None` if it was lost on its way.
+    pub arrives: Option<Time>,
+    /// Whether its receiver got it.
+    pub delivered: bool,
+    /// The sender.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// What it says.
+    pub message: MessageLine,
+}
+
 /// The running hash, and the last events.
 #[derive(Debug)]
 pub struct Trace {
@@ -217,13 +234,35 @@ pub struct Trace {
     last: VecDeque<Line>,
     keep: usize,
     print: bool,
+    /// All messages' ways, if everything is kept.
+    arrows: Option<Vec<Arrow>>,
 }
 
 impl Trace {
     /// An empty trace that keeps so many events, and prints each as it happens if asked to.
     #[must_use]
     pub fn new(keep: usize, print: bool) -> Trace {
-        Trace { hash: 0x9e37_79b9_7f4a_7c15, events: 0, last: VecDeque::with_capacity(keep), keep, print }
+        let last = VecDeque::with_capacity(keep.min(1_024));
+        Trace { hash: 0x9e37_79b9_7f4a_7c15, events: 0, last, keep, print, arrows: None }
+    }
+
+    /// A trace that keeps everything, for a picture.
+    #[must_use]
+    pub fn complete(print: bool) -> Trace {
+        Trace { arrows: Some(Vec::new()), ..Trace::new(usize::MAX, print) }
+    }
+
+    /// Takes note of a message's way, if everything is kept.
+    pub fn arrow(&mut self, arrow: impl FnOnce() -> Arrow) {
+        if let Some(arrows) = &mut self.arrows {
+            arrows.push(arrow());
+        }
+    }
+
+    /// All messages' ways, if everything is kept.
+    #[must_use]
+    pub fn arrows(&self) -> &[Arrow] {
+        self.arrows.as_deref().unwrap_or_default()
     }
 
     /// Takes note of an event.

@@ -70,6 +70,7 @@ impl Simulation {
     fn calm(&mut self) {
         if let Some(mut nemesis) = self.nemesis.take() {
             nemesis.finish(self);
+            self.faults_begun = nemesis.begun().to_vec();
         }
         let quality = Quality { loss: 0, duplication: 0, reordering: 0, ..self.options.network };
         self.network.set_quality(quality);

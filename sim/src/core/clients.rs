@@ -1,5 +1,7 @@
 //! Clients and watchers: their requests and answers as events.
 
+use std::collections::VecDeque;
+
 use quorate_jepsen::etcd::{Event as WatchEvent, KeyValue, Reply, Request, Response, WatchResponse};
 use quorate_raft::NodeId;
 use quorate_replica::{Input, RequestId};
@@ -12,6 +14,7 @@ use super::{Event, REFUSAL, Simulation};
 use crate::history::{OperationId, StreamId};
 use crate::invariants::Readings;
 use crate::options::Options;
+use crate::scenario::Operation;
 use crate::time::Time;
 use crate::trace::Event as Traced;
 use crate::workload::watch::Watcher;
@@ -21,10 +24,21 @@ use crate::workload::{self, Client, Outcome};
 /// asks for what the end of a run needs.
 #[derive(Debug)]
 pub struct ClientSlot {
-    client: Option<Client>,
+    role: Role,
     process: u64,
     serial: u64,
     waiting: Option<Waiting>,
+}
+
+/// Who decides what a client asks.
+#[derive(Debug)]
+enum Role {
+    /// A workload.
+    Worker(Box<Client>),
+    /// A scenario: what it says so far, with its line.
+    Scripted(VecDeque<(usize, NodeId, Operation)>),
+    /// The end of a run.
+    Probe,
 }
 
 /// A request that is under way.
@@ -35,6 +49,8 @@ struct Waiting {
     operation: OperationId,
     /// What the clocks read when a lease was granted or renewed.
     readings: Option<Box<Readings>>,
+    /// What a scenario wants to become of it, and in which line.
+    wanted: Option<(usize, &'static str)>,
 }
 
 /// A watcher and its stream.
@@ -51,14 +67,31 @@ pub struct WatcherSlot {
 
 impl ClientSlot {
     /// All clients of a run.
-    pub fn all(options: &Options) -> Vec<ClientSlot> {
-        let workers = Client::all(options).into_iter().map(|client| ClientSlot::new(0, Some(client)));
-        let probes = options.member_ids().into_iter().map(|id| ClientSlot::new(PROBES + id.0, None));
+    pub fn all(options: &Options, scripted: bool) -> Vec<ClientSlot> {
+        let workers = Client::all(options).into_iter().map(|client| {
+            let slot = client.slot;
+            let script = || Role::Scripted(VecDeque::new());
+            ClientSlot::new(slot, if scripted { script() } else { Role::Worker(Box::new(client)) })
+        });
+        let probes = options.member_ids().into_iter().map(|id| ClientSlot::new(PROBES + id.0, Role::Probe));
         workers.chain(probes).collect()
     }
 
-    fn new(process: u64, client: Option<Client>) -> ClientSlot {
-        ClientSlot { client, process, serial: 0, waiting: None }
+    fn new(process: u64, role: Role) -> ClientSlot {
+        ClientSlot { role, process, serial: 0, waiting: None }
+    }
+
+    /// A scenario wants it to ask this when it has asked everything before.
+    pub fn queue(&mut self, line: usize, member: NodeId, operation: Operation) {
+        match &mut self.role {
+            Role::Scripted(queue) => queue.push_back((line, member, operation)),
+            _ => unreachable!("only scenarios say what clients ask"),
+        }
+    }
+
+    /// Whether it waits for nothing and has nothing more to ask for now.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_none() && !matches!(&self.role, Role::Scripted(queue) if !queue.is_empty())
     }
 
     /// Whether it waits for an answer.
@@ -90,7 +123,7 @@ const PROBES: u64 = 2_000_000;
 
 impl Simulation {
     pub(super) fn client_thinks(&mut self, slot: u32) {
-        let Some(client) = &mut self.clients[slot as usize].client else { return };
+        let Role::Worker(client) = &mut self.clients[slot as usize].role else { return };
         let thinks = client.think();
         self.queue.push(self.time + thinks, Event::Client { slot });
     }
@@ -101,13 +134,32 @@ impl Simulation {
             return;
         }
         let client_slot = &mut self.clients[slot as usize];
-        let Some(client) = &mut client_slot.client else { return };
+        let Role::Worker(client) = &mut client_slot.role else { return };
         let request = client.next(&mut self.known);
-        let (member, process, patience) = (client.member, client.process, client.patience());
+        let (member, process) = (client.member, client.process);
         client_slot.process = process;
+        self.ask_patiently(slot, member, request);
+    }
+
+    /// A client asks the next thing that a scenario has for it, if it waits for nothing.
+    pub(super) fn ask_queued(&mut self, slot: u32) {
+        let client = &mut self.clients[slot as usize];
+        let Role::Scripted(queue) = &mut client.role else { return };
+        if client.waiting.is_some() || !matches!(self.phase, Phase::Storm | Phase::Calm) {
+            return;
+        }
+        let Some((line, member, operation)) = queue.pop_front() else { return };
+        self.ask_patiently(slot, member, operation.request);
+        if let Some(waiting) = &mut self.clients[slot as usize].waiting {
+            waiting.wanted = operation.outcome.map(|outcome| (line, outcome));
+        }
+    }
+
+    /// A client asks, and waits as long as clients wait.
+    fn ask_patiently(&mut self, slot: u32, member: NodeId, request: Request) {
         self.ask(slot, member, request);
         let asker = Asker { slot, serial: self.clients[slot as usize].serial };
-        self.queue.push(self.time + patience, Event::Patience { asker });
+        self.queue.push(self.time + self.options.load.patience, Event::Patience { asker });
     }
 
     /// A probe asks a member, however long that takes.
@@ -125,7 +177,8 @@ impl Simulation {
         let client = &mut self.clients[slot as usize];
         client.serial += 1;
         let operation = self.recorder.invoke(client.process, self.time, request.clone());
-        client.waiting = Some(Waiting { member, request, operation, readings });
+        client.waiting = Some(Waiting { member, request, operation, readings, wanted: None });
+        self.asked.push((slot, member));
         let asker = Asker { slot, serial: client.serial };
         match self.network.send_client(self.time, member) {
             Some(at) => self.queue.push(at, Event::Request { asker }),
@@ -177,11 +230,14 @@ impl Simulation {
 
     /// A client gives up waiting.
     pub(super) fn patience_ends(&mut self, asker: Asker) {
-        let client = &mut self.clients[asker.slot as usize];
-        if client.serial != asker.serial {
-            return;
+        if self.clients[asker.slot as usize].serial == asker.serial {
+            self.give_up(asker);
         }
-        let Some(waiting) = client.waiting.take() else { return };
+    }
+
+    /// A client's connection breaks, or it does not wait any longer: nobody knows what became of its request.
+    fn give_up(&mut self, asker: Asker) {
+        let Some(waiting) = self.clients[asker.slot as usize].waiting.take() else { return };
         let node = waiting.member;
         if let Some(id) = self.member(node).abandon(asker) {
             self.input(node, Input::Cancel { id });
@@ -189,25 +245,46 @@ impl Simulation {
         self.settle(asker, waiting, &Outcome::Unknown);
     }
 
+    /// Every connection between clients and a member breaks.
+    pub(super) fn break_connections(&mut self, node: NodeId) {
+        for slot in 0..self.clients.len() {
+            let client = &self.clients[slot];
+            if client.waiting.as_ref().is_some_and(|waiting| waiting.member == node) {
+                let asker = Asker { slot: slot as u32, serial: client.serial };
+                self.give_up(asker);
+            }
+        }
+        for (watch, asker) in self.member(node).streams() {
+            self.close_watch(node, watch, asker);
+        }
+    }
+
     fn settle(&mut self, asker: Asker, waiting: Waiting, outcome: &Outcome) {
-        let Waiting { request, operation, readings, member } = waiting;
+        let Waiting { request, operation, readings, member, wanted } = waiting;
         self.recorder.done(operation, self.time, outcome);
         self.known.learn(outcome);
         self.lease_renewed(&request, outcome, readings.as_deref());
+        let clients = self.options.load.clients;
         let client = &mut self.clients[asker.slot as usize];
         let process = client.process;
         let revision = match outcome {
             Outcome::Answered(response) => response.revision,
             Outcome::Refused | Outcome::Unknown => 0,
         };
-        let outcome_name = outcome.name();
-        if let Some(client) = &mut client.client {
-            client.done(&request, outcome);
-        } else {
-            self.probe_settled(member, &request, outcome);
+        let name = outcome.name();
+        match &mut client.role {
+            Role::Worker(client) => client.done(&request, outcome),
+            Role::Scripted(_) if matches!(outcome, Outcome::Unknown) => client.process += clients,
+            Role::Scripted(_) => {}
+            Role::Probe => self.probe_settled(member, &request, outcome),
         }
-        self.note(Traced::Answer { process, outcome: outcome_name, revision }, None);
+        self.note(Traced::Answer { process, outcome: name, revision }, None);
+        if let Some((line, wanted)) = wanted.filter(|(_, wanted)| *wanted != name) {
+            self.unexpected(line, member, wanted, name);
+        }
         self.client_thinks(asker.slot);
+        self.ask_queued(asker.slot);
+        self.check_script();
     }
 
     /// What was asked for after the storm: the first write that is served counts; one that is not is asked

@@ -1,6 +1,7 @@
 //! One member: a replica or the gap a crash has left, its clock, its disk, and who waits for its answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quorate_raft::NodeId;
 use quorate_replica::{Input, Replica, RequestId};
@@ -28,6 +29,8 @@ pub struct Member {
     pub storage: Storage,
     /// Whether it is stopped.
     pub paused: bool,
+    /// How late it looks at what arrives, because its processor is busy.
+    pub cpu_delay: Duration,
     /// What has arrived and was not looked at yet.
     pub inbox: Vec<Input>,
     /// Whether it is in the middle of a turn: what arrives now, it looks at right afterwards.
@@ -70,6 +73,7 @@ impl Member {
             clock_rate,
             storage,
             paused: false,
+            cpu_delay: Duration::ZERO,
             inbox: Vec::new(),
             in_turn: false,
             turn_scheduled: false,
@@ -126,6 +130,12 @@ impl Member {
     #[must_use]
     pub fn stream_of(&self, asker: Asker) -> Option<WatchId> {
         self.watching.iter().find(|(_, other)| **other == asker).map(|(id, _)| *id)
+    }
+
+    /// Every open stream.
+    #[must_use]
+    pub fn streams(&self) -> Vec<(WatchId, Asker)> {
+        self.watching.iter().map(|(id, asker)| (*id, *asker)).collect()
     }
 
     /// A stream is closed.

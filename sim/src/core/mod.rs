@@ -12,6 +12,7 @@ mod calm;
 mod clients;
 mod convert;
 mod member;
+mod script;
 mod storage;
 mod world;
 
@@ -27,19 +28,20 @@ use crate::nemesis::Nemesis;
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::random::{Random, Stream};
-use crate::report::{Failure, Summary};
+use crate::report::{Failure, Finished, Summary};
+use crate::scenario::{Expect, Scenario};
 use crate::time::Time;
-use crate::trace::{Event as Traced, Trace};
+use crate::trace::{Arrow, Event as Traced, Trace};
 use crate::workload::{Known, Outcome};
 use clients::{ClientSlot, WatcherSlot};
 use member::{Asker, Member};
-use storage::Storage;
+use storage::{Begun, Storage};
 
 /// Something that is going to happen.
 #[derive(Debug)]
 enum Event {
     /// A message arrives.
-    Deliver { from: NodeId, to: NodeId, message: Message },
+    Deliver { from: NodeId, to: NodeId, sent: Time, message: Message },
     /// A member looks at what has arrived.
     Turn { node: NodeId, boot: u64 },
     /// A member's deadline may have passed.
@@ -66,6 +68,8 @@ enum Event {
     WatchLost { asker: Asker },
     /// The nemesis is due.
     Nemesis,
+    /// A line of a scenario is due.
+    Script { step: usize },
     /// The next phase begins.
     Phase(calm::Phase),
 }
@@ -79,19 +83,23 @@ pub struct Simulation {
     members: Vec<Member>,
     network: Network,
     nemesis: Option<Nemesis>,
+    /// What the nemesis has done, once it is gone.
+    faults_begun: Vec<crate::nemesis::Step>,
     /// When the nemesis is scheduled.
     nemesis_at: Option<Time>,
     clients: Vec<ClientSlot>,
     watchers: Vec<WatcherSlot>,
     known: Known,
     recorder: Recorder,
+    /// Which client asked whom, for each operation of the history.
+    asked: Vec<(u32, NodeId)>,
+    /// What a scenario says.
+    script: Option<script::Script>,
     invariants: Invariants,
     liveness: Option<Liveness>,
     phase: calm::Phase,
     trace: Trace,
-    disk_random: Random,
     codec_random: Random,
-    member_random: Random,
     wakes: u64,
     crashes: u64,
     /// The first broken property.
@@ -99,9 +107,28 @@ pub struct Simulation {
     buffer: Vec<u8>,
 }
 
-/// Runs a seed to its end. `print` prints every event.
-pub fn run(options: &Options, print: bool) -> Result<Summary, Box<Failure>> {
-    let mut simulation = Simulation::new(options, print);
+/// What happens in a run.
+#[derive(Clone, Copy, Debug)]
+pub enum Plan<'a> {
+    /// What the seed draws.
+    Drawn(&'a Options),
+    /// What a scenario says.
+    Scripted(&'a Scenario),
+}
+
+/// How closely a run is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    /// Prints every event as it happens.
+    pub print: bool,
+    /// Keeps every event, for a picture of the run.
+    pub record: bool,
+}
+
+/// Runs a plan to its end, or until a property is broken.
+#[must_use]
+pub fn execute(plan: &Plan<'_>, watch: Watch) -> Finished {
+    let mut simulation = Simulation::new(plan, watch);
     let end = crate::report::catch_panic(|| {
         simulation.start_members();
         simulation.run();
@@ -112,34 +139,50 @@ pub fn run(options: &Options, print: bool) -> Result<Summary, Box<Failure>> {
     simulation.finish()
 }
 
+/// Runs a seed to its end. `print` prints every event.
+pub fn run(options: &Options, print: bool) -> Result<Summary, Box<Failure>> {
+    execute(&Plan::Drawn(options), Watch { print, record: false }).into_result()
+}
+
 impl Simulation {
-    fn new(options: &Options, print: bool) -> Simulation {
+    fn new(plan: &Plan<'_>, watch: Watch) -> Simulation {
+        let (options, script) = match plan {
+            Plan::Drawn(options) => (*options, None),
+            Plan::Scripted(scenario) => (&scenario.options, Some(script::Script::new(scenario))),
+        };
+        let mut nemesis = if script.is_some() { Nemesis::idle(options) } else { Nemesis::new(options) };
+        if matches!(plan, Plan::Scripted(scenario) if !scenario.budget) {
+            nemesis.without_budget();
+        }
         let clock_random = &mut Random::new(options.seed, Stream::Clock);
         let configuration =
             Configuration { voters: options.member_ids().into_iter().collect(), ..Configuration::default() };
         let initial = SnapshotMeta { position: Position::default(), configuration };
         let member = |id: NodeId| {
-            let storage = Storage::new(id, initial.clone(), options.disk);
+            let storage = Storage::new(id, initial.clone(), options);
             Member::new(id, storage, options.clock_rate(clock_random))
         };
+        let trace =
+            if watch.record { Trace::complete(watch.print) } else { Trace::new(EVENTS_KEPT, watch.print) };
         Simulation {
             time: Time::ZERO,
             queue: Queue::default(),
             members: options.member_ids().into_iter().map(member).collect(),
             network: Network::new(options.network, Random::new(options.seed, Stream::Network)),
-            nemesis: Some(Nemesis::new(options)),
+            nemesis: Some(nemesis),
+            faults_begun: Vec::new(),
             nemesis_at: None,
-            clients: ClientSlot::all(options),
+            clients: ClientSlot::all(options, script.is_some()),
             watchers: WatcherSlot::all(options),
+            asked: Vec::new(),
+            script,
             known: Known::default(),
             recorder: Recorder::default(),
             invariants: Invariants::new(options.members),
             liveness: None,
             phase: calm::Phase::Storm,
-            trace: Trace::new(EVENTS_KEPT, print),
-            disk_random: Random::new(options.seed, Stream::Disk),
+            trace,
             codec_random: Random::new(options.seed, Stream::Codec),
-            member_random: Random::new(options.seed, Stream::Members),
             wakes: 0,
             crashes: 0,
             violation: None,
@@ -156,6 +199,7 @@ impl Simulation {
         for slot in 0..self.clients.len() {
             self.client_thinks(slot as u32);
         }
+        self.begin_script();
         for slot in 0..self.watchers.len() {
             self.queue.push(self.time, Event::WatchOpen { slot: slot as u32 });
         }
@@ -177,7 +221,7 @@ impl Simulation {
 
     fn step(&mut self, event: Event) {
         match event {
-            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+            Event::Deliver { from, to, sent, message } => self.deliver(from, to, sent, message),
             Event::Turn { node, boot } => {
                 if self.member(node).boot == boot {
                     self.member(node).turn_scheduled = false;
@@ -196,12 +240,23 @@ impl Simulation {
             Event::WatchResponse { asker, response } => self.watch_response(asker, response),
             Event::WatchLost { asker } => self.watch_lost(asker),
             Event::Nemesis => self.nemesis_acts(),
+            Event::Script { step } => self.script_acts(step),
             Event::Phase(phase) => self.enter(phase),
         }
     }
 
-    fn deliver(&mut self, from: NodeId, to: NodeId, message: Message) {
-        if !self.network.connected(from, to) || !self.member(to).is_up() {
+    fn deliver(&mut self, from: NodeId, to: NodeId, sent: Time, message: Message) {
+        let delivered = self.network.connected(from, to) && self.member(to).is_up();
+        let arrives = Some(self.time);
+        self.trace.arrow(|| Arrow {
+            sent,
+            arrives,
+            delivered,
+            from,
+            to,
+            message: crate::messages::line(&message),
+        });
+        if !delivered {
             return;
         }
         let message =
@@ -227,6 +282,7 @@ impl Simulation {
         if !member.is_up() {
             return;
         }
+        let delay = delay + member.cpu_delay;
         member.inbox.push(input);
         if member.paused || member.turn_scheduled || member.in_turn {
             return;
@@ -291,7 +347,7 @@ impl Simulation {
             Output::SaveSnapshot { chunk, keep_after: _ } => {
                 let member = &mut self.members[place(node)];
                 let boot = member.boot;
-                if let Some(takes) = member.storage.enqueue_chunk(chunk, self.time, &mut self.disk_random) {
+                if let Some(takes) = member.storage.enqueue_chunk(chunk, self.time) {
                     self.queue.push(self.time + takes, Event::Chunk { node, boot });
                 }
             }
@@ -302,20 +358,31 @@ impl Simulation {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
-        let arrivals = self.network.send(self.time, from, to);
+        let sent = self.time;
+        let arrivals = self.network.send(sent, from, to);
         if let Some(at) = arrivals.second {
-            self.queue.push(at, Event::Deliver { from, to, message: message.clone() });
+            self.queue.push(at, Event::Deliver { from, to, sent, message: message.clone() });
         }
-        if let Some(at) = arrivals.first {
-            self.queue.push(at, Event::Deliver { from, to, message });
+        match arrivals.first {
+            Some(at) => self.queue.push(at, Event::Deliver { from, to, sent, message }),
+            None => self.trace.arrow(|| Arrow {
+                sent,
+                arrives: None,
+                delivered: false,
+                from,
+                to,
+                message: crate::messages::line(&message),
+            }),
         }
     }
 
     fn start_disk(&mut self, node: NodeId) {
         let member = &mut self.members[place(node)];
-        if let Some(takes) = member.storage.begin(self.time, &mut self.disk_random) {
-            let boot = member.boot;
-            self.queue.push(self.time + takes, Event::Disk { node, boot });
+        let boot = member.boot;
+        match member.storage.begin(self.time) {
+            Begun::Idle => {}
+            Begun::Busy(takes) => self.queue.push(self.time + takes, Event::Disk { node, boot }),
+            Begun::Failed => self.disk_fails(node),
         }
     }
 
@@ -323,7 +390,7 @@ impl Simulation {
         if self.member(node).boot != boot || !self.member(node).is_up() {
             return;
         }
-        let done = self.member(node).storage.complete();
+        let Some(done) = self.member(node).storage.complete() else { return self.disk_fails(node) };
         if let Some(id) = done.persisted {
             self.invariants.on_persisted(node, id);
             self.input(node, Input::Persisted(id));
@@ -340,7 +407,7 @@ impl Simulation {
         if member.boot != boot || !member.is_up() {
             return;
         }
-        let (saved, next) = member.storage.complete_chunk(self.time, &mut self.disk_random);
+        let (saved, next) = member.storage.complete_chunk(self.time);
         if let Some(takes) = next {
             self.queue.push(self.time + takes, Event::Chunk { node, boot });
         }
@@ -377,6 +444,7 @@ impl Simulation {
         let check = invariants.on_status(&before, &now, || replica.store().state_hash());
         self.demand(check);
         self.schedule_nemesis();
+        self.check_script();
     }
 
     fn wake(&mut self, node: NodeId, number: u64) {
@@ -394,7 +462,11 @@ impl Simulation {
         }
         let now = member.clock.now(time);
         let due = member.replica.as_ref().and_then(Replica::deadline).is_some_and(|(at, _)| at <= now);
-        if due {
+        if due && !member.cpu_delay.is_zero() {
+            member.turn_scheduled = true;
+            let (at, boot) = (time + member.cpu_delay, member.boot);
+            self.queue.push(at, Event::Turn { node, boot });
+        } else if due {
             self.turn(node);
             self.note(Traced::Wake(node), Some(node));
         } else {
@@ -441,18 +513,20 @@ impl Simulation {
 
     fn start_member(&mut self, node: NodeId) {
         let time = self.time;
-        let seed = self.member_random.any();
-        let config = self.options.replica_config(node);
+        let (seed, config) = (self.options.seed, self.options.replica_config(node));
         let member = self.member(node);
         assert!(!member.is_up(), "n{node} is started while it runs");
         member.clock.restart(time);
         let saved = match member.storage.recover() {
+            Ok(_) if member.storage.is_damaged() => return self.start_with_damage(node),
             Ok(saved) => saved,
+            Err(_) if member.storage.is_damaged() => return,
             Err(detail) => return self.refuse_start(node, &detail),
         };
         member.boot = saved.boot;
         let boot = saved.boot;
         let now = member.clock.now(time);
+        let seed = Random::keyed(seed, Stream::Members, node.0, boot).any();
         let check = self.invariants.on_start(node, &saved);
         self.demand(check);
         match Replica::recover(config, seed, now, saved) {
@@ -461,6 +535,12 @@ impl Simulation {
         }
         self.turn(node);
         self.note(Traced::Start { node, boot }, Some(node));
+    }
+
+    /// Bytes that a member had synced have changed, and it starts all the same.
+    fn start_with_damage(&mut self, node: NodeId) {
+        let detail = format!("n{node} starts from a log in which bytes that were synced have changed");
+        self.demand(Err(Violation { invariant: "damage is noticed", detail }));
     }
 
     fn refuse_start(&mut self, node: NodeId, detail: &str) {
@@ -495,7 +575,8 @@ impl Simulation {
     }
 
     /// Judges the history, and tells what became of the run.
-    fn finish(self) -> Result<Summary, Box<Failure>> {
+    fn finish(self) -> Finished {
+        let mut scenario = self.as_scenario();
         let Simulation { options, time, recorder, trace, crashes, mut violation, .. } = self;
         let summary = Summary {
             seed: options.seed,
@@ -506,16 +587,16 @@ impl Simulation {
             unknown: recorder.unknown(),
         };
         let history = recorder.finish();
-        if violation.is_none() {
-            violation = crate::history::judge(&history, crashes > 0).err();
+        let mut suspects = Vec::new();
+        if violation.is_none()
+            && let Err((found, operations)) = crate::history::judge_naming(&history, crashes > 0)
+        {
+            (violation, suspects) = (Some(found), operations);
         }
-        match violation {
-            None => Ok(summary),
-            Some(violation) => {
-                let last = trace.last().copied().collect();
-                Err(Box::new(Failure { options, violation, summary, last, history }))
-            }
+        if let Some(violation) = &violation {
+            scenario.expect = Expect::Violation(violation.invariant.to_owned());
         }
+        Finished { options, scenario, violation, suspects, summary, trace, history }
     }
 }
 

@@ -17,8 +17,9 @@ use quorate_raft::{Index, NodeId, Position, SnapshotMeta, WriteId};
 use quorate_replica::{Founder, Saved, SnapshotChunk, Write};
 
 use crate::env::disk::{Disk, FileId};
-use crate::options::DiskSpeed;
-use crate::random::Random;
+use crate::nemesis::DiskFailure;
+use crate::options::{DiskSpeed, Options};
+use crate::random::{Random, Stream};
 use crate::time::Time;
 
 /// A member's storage.
@@ -40,6 +41,29 @@ pub struct Storage {
     boots: u64,
     speed: DiskSpeed,
     slower: (u32, Time),
+    seed: u64,
+    member: NodeId,
+    /// How many things that take time the disk has done in this millisecond.
+    moment: (u64, u64),
+    /// What is wrong with the disk now: a full one, or one that fails to sync.
+    failure: Option<DiskFailure>,
+    /// The log as it was before it was damaged.
+    undamaged: Option<Vec<u8>>,
+    /// How long the log was when it was last synced.
+    synced: usize,
+    /// The log up to here is followed by a durable record that says that it was synced before.
+    witnessed: usize,
+}
+
+/// What became of the attempt to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// There was nothing to do, or the disk is busy.
+    Idle,
+    /// It takes so long.
+    Busy(Duration),
+    /// The disk refuses: the process ends.
+    Failed,
 }
 
 /// Something for the log.
@@ -67,6 +91,8 @@ struct Flight {
     done: Done,
     /// How long the file was when the sync began; `None` if nothing has to be synced.
     sync: Option<usize>,
+    /// How much of the log its records say was synced before them.
+    witness: usize,
 }
 
 /// What an append has made durable.
@@ -87,7 +113,7 @@ const APPEND: Duration = Duration::from_micros(2);
 impl Storage {
     /// The empty disk of a new member.
     #[must_use]
-    pub fn new(member: NodeId, initial: SnapshotMeta, speed: DiskSpeed) -> Storage {
+    pub fn new(member: NodeId, initial: SnapshotMeta, options: &Options) -> Storage {
         let mut disk = Disk::default();
         let log = disk.create(LOG).expect("the disk is empty");
         let header =
@@ -109,8 +135,15 @@ impl Storage {
             unfinished: Vec::new(),
             chunks: VecDeque::new(),
             boots: 0,
-            speed,
+            speed: options.disk,
             slower: (1, Time::ZERO),
+            seed: options.seed,
+            member,
+            moment: (0, 0),
+            failure: None,
+            undamaged: None,
+            synced: 0,
+            witnessed: 0,
         }
     }
 
@@ -124,10 +157,10 @@ impl Storage {
         self.slower = (factor, until);
     }
 
-    /// Begins to write everything queued, if the disk has nothing to do; says how long it takes.
-    pub fn begin(&mut self, time: Time, random: &mut Random) -> Option<Duration> {
+    /// Begins to write everything queued, if the disk has nothing to do.
+    pub fn begin(&mut self, time: Time) -> Begun {
         if self.flight.is_some() || self.queued.is_empty() {
-            return None;
+            return Begun::Idle;
         }
         let mut done = Done::default();
         let mut sync = false;
@@ -147,39 +180,42 @@ impl Storage {
             };
             encoded.expect("no workload makes entries that do not fit a record");
         }
+        if self.failure == Some(DiskFailure::Full) {
+            // Some of it still fits.
+            let room = self.dice(time).below(self.buffer.len() as u64 + 1) as usize;
+            self.disk.append(self.log, &self.buffer[..room]);
+            return Begun::Failed;
+        }
         self.disk.append(self.log, &self.buffer);
-        self.flight = Some(Flight { done, sync: sync.then(|| self.disk.length(self.log)) });
-        Some(if sync { self.duration(time, random) } else { APPEND })
+        let length = sync.then(|| self.disk.length(self.log));
+        self.flight = Some(Flight { done, sync: length, witness: self.synced });
+        Begun::Busy(if sync { self.duration(time) } else { APPEND })
     }
 
-    /// The disk has done what it was busy with.
-    pub fn complete(&mut self) -> Done {
+    /// The disk has done what it was busy with. `None` if it failed to sync: the process ends.
+    pub fn complete(&mut self) -> Option<Done> {
         let flight = self.flight.take().expect("the disk was busy");
         if let Some(length) = flight.sync {
+            if self.failure == Some(DiskFailure::FailedSync) {
+                return None;
+            }
             self.disk.sync(self.log, length);
             self.encoder.mark_synced();
+            self.synced = length;
+            self.witnessed = flight.witness;
         }
-        flight.done
+        Some(flight.done)
     }
 
     /// Takes a chunk of a snapshot file; says how long writing it takes, if nothing is before it.
-    pub fn enqueue_chunk(
-        &mut self,
-        chunk: Arc<SnapshotChunk>,
-        time: Time,
-        random: &mut Random,
-    ) -> Option<Duration> {
+    pub fn enqueue_chunk(&mut self, chunk: Arc<SnapshotChunk>, time: Time) -> Option<Duration> {
         self.chunks.push_back(chunk);
-        (self.chunks.len() == 1).then(|| self.duration(time, random))
+        (self.chunks.len() == 1).then(|| self.duration(time))
     }
 
     /// The first chunk is durable. Gives it, unless it is a file's last and has to be noted in the log first;
     /// and says how long the next one takes, if there is one.
-    pub fn complete_chunk(
-        &mut self,
-        time: Time,
-        random: &mut Random,
-    ) -> (Option<SavedChunk>, Option<Duration>) {
+    pub fn complete_chunk(&mut self, time: Time) -> (Option<SavedChunk>, Option<Duration>) {
         let chunk = self.chunks.pop_front().expect("a chunk was being written");
         let saved = SavedChunk { position: chunk.meta.position, sequence: chunk.sequence, last: chunk.last };
         if chunk.sequence == 0 {
@@ -191,17 +227,75 @@ impl Storage {
             self.snapshot = std::mem::take(&mut self.unfinished);
             self.queued.push(Job::Snapshot(saved));
         }
-        let next = (!self.chunks.is_empty()).then(|| self.duration(time, random));
+        let next = (!self.chunks.is_empty()).then(|| self.duration(time));
         ((!saved.last).then_some(saved), next)
     }
 
     /// The power fails.
-    pub fn crash(&mut self, random: &mut Random) {
+    pub fn crash(&mut self, time: Time) {
+        self.stop();
+        let mut random = Random::keyed(self.seed, Stream::Disk, self.member.0 | 1 << 32, time.0);
+        self.disk.crash(&mut random);
+    }
+
+    /// The process ends; what it has written stays in the machine's memory.
+    pub fn stop(&mut self) {
         self.queued.clear();
         self.flight = None;
         self.chunks.clear();
         self.unfinished.clear();
-        self.disk.crash(random);
+    }
+
+    /// From now on the disk fails in this way. The member is down if bytes are damaged by it; false if there
+    /// are none that could be.
+    pub fn fail(&mut self, failure: DiskFailure, time: Time) -> bool {
+        let mut random = Random::keyed(self.seed, Stream::Disk, self.member.0 | 2 << 32, time.0);
+        let bytes = self.disk.bytes(self.log);
+        let until = self.witnessed.min(bytes.len()) as u64;
+        match failure {
+            DiskFailure::Full | DiskFailure::FailedSync => self.failure = Some(failure),
+            DiskFailure::ReadErrors => {}
+            DiskFailure::BitRot | DiskFailure::Misdirected => {
+                if until < SECTOR as u64 * 2 || self.undamaged.is_some() {
+                    return false;
+                }
+                let mut damaged = bytes.to_vec();
+                if failure == DiskFailure::BitRot {
+                    damaged[random.below(until) as usize] ^= 1 << random.below(8);
+                } else {
+                    let sectors = until / SECTOR as u64;
+                    let (from, to) = (random.below(sectors) as usize, random.below(sectors) as usize);
+                    damaged.copy_within(from * SECTOR..(from + 1) * SECTOR, to * SECTOR);
+                }
+                // Gaps between records and sectors that are alike change nothing, or nothing that matters.
+                if damaged == bytes {
+                    return false;
+                }
+                self.undamaged = Some(self.disk.replace(self.log, damaged));
+            }
+        }
+        true
+    }
+
+    /// The disk is as it should be again.
+    pub fn repair(&mut self) {
+        self.failure = None;
+        if let Some(bytes) = self.undamaged.take() {
+            self.disk.replace(self.log, bytes);
+        }
+    }
+
+    /// Whether what was not synced is lost when the process ends: the kernel has dropped it when the sync
+    /// failed.
+    #[must_use]
+    pub fn loses_unsynced(&self) -> bool {
+        self.failure == Some(DiskFailure::FailedSync)
+    }
+
+    /// Whether bytes that were synced have changed.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.undamaged.is_some()
     }
 
     /// What a starting member finds.
@@ -214,6 +308,7 @@ impl Storage {
         scan.records.into_iter().for_each(|record| recovered.apply(record));
         self.disk.truncate(self.log, valid);
         self.disk.sync(self.log, valid);
+        (self.synced, self.witnessed) = (valid, 0);
         self.boots += 1;
         let snapshot = self.snapshot.first().map_or_else(|| self.initial.clone(), |chunk| chunk.meta.clone());
         let (hard_state, entries) = recovered.finish(snapshot.position).map_err(|error| error.to_string())?;
@@ -228,10 +323,23 @@ impl Storage {
         Ok(Saved { genesis, boot: self.boots, hard_state, snapshot, chunks, entries })
     }
 
-    fn duration(&self, time: Time, random: &mut Random) -> Duration {
-        let usual = self.speed.sync + random.exponential_duration(self.speed.jitter);
+    /// What is drawn for the next thing that the disk does: it depends on the time and on nothing else.
+    fn dice(&mut self, time: Time) -> Random {
+        let millisecond = time.0 >> 20;
+        if self.moment.0 != millisecond {
+            self.moment = (millisecond, 0);
+        }
+        self.moment.1 += 1;
+        Random::keyed(self.seed, Stream::Disk, self.member.0, millisecond << 16 | self.moment.1)
+    }
+
+    fn duration(&mut self, time: Time) -> Duration {
+        let usual = self.speed.sync + self.dice(time).exponential_duration(self.speed.jitter);
         let (factor, until) = self.slower;
         // What the disk is busy with when it becomes fast again, it finishes fast.
         usual + (usual * (factor - 1)).min(until.since(time))
     }
 }
+
+/// What a misdirected write overwrites.
+const SECTOR: usize = 512;

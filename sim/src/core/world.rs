@@ -6,7 +6,7 @@ use quorate_raft::{NodeId, Role};
 
 use super::{Event, Simulation};
 use crate::env::network::Network;
-use crate::nemesis::{FaultLine, World};
+use crate::nemesis::{DiskFailure, FaultLine, World};
 use crate::time::Time;
 use crate::trace::Event as Traced;
 
@@ -24,15 +24,9 @@ impl World for Simulation {
         if !self.member(node).is_up() {
             return;
         }
-        self.crashes += 1;
-        self.invariants.on_crash(node);
-        let member = &mut self.members[super::place(node)];
-        member.storage.crash(&mut self.disk_random);
-        member.forget();
-        for asker in member.drop_watchers() {
-            self.queue.push(self.time + super::REFUSAL, Event::WatchLost { asker });
-        }
-        self.note(Traced::Crash(node), None);
+        let time = self.time;
+        self.member(node).storage.crash(time);
+        self.process_ends(node);
     }
 
     fn start(&mut self, node: NodeId) {
@@ -71,12 +65,65 @@ impl World for Simulation {
         self.member(node).storage.set_slower(factor, until);
     }
 
+    fn slow_cpu(&mut self, node: NodeId, by: Duration) {
+        self.member(node).cpu_delay = by;
+    }
+
+    fn disconnect(&mut self, node: NodeId) {
+        self.break_connections(node);
+    }
+
+    fn fail_disk(&mut self, node: NodeId, failure: DiskFailure) {
+        let time = self.time;
+        match failure {
+            DiskFailure::Full | DiskFailure::FailedSync => {
+                self.member(node).storage.fail(failure, time);
+            }
+            DiskFailure::ReadErrors => self.crash(node),
+            DiskFailure::BitRot | DiskFailure::Misdirected => {
+                self.crash(node);
+                if self.member(node).storage.fail(failure, time) && self.violation.is_none() {
+                    // Whoever looks after the machines tries to start it: it must refuse.
+                    self.start_member(node);
+                }
+            }
+        }
+    }
+
+    fn repair_disk(&mut self, node: NodeId, _failure: DiskFailure) {
+        self.member(node).storage.repair();
+    }
+
     fn note(&mut self, line: FaultLine) {
         self.note(Traced::Fault(line), None);
     }
 }
 
 impl Simulation {
+    /// A member's disk has failed: its process ends, as the product's does.
+    pub(super) fn disk_fails(&mut self, node: NodeId) {
+        let time = self.time;
+        let storage = &mut self.member(node).storage;
+        if storage.loses_unsynced() {
+            storage.crash(time);
+        } else {
+            storage.stop();
+        }
+        self.process_ends(node);
+    }
+
+    /// A member's process is over: nothing is left of it but what is on the disk.
+    fn process_ends(&mut self, node: NodeId) {
+        self.crashes += 1;
+        self.invariants.on_crash(node);
+        let member = self.member(node);
+        member.forget();
+        for asker in member.drop_watchers() {
+            self.queue.push(self.time + super::REFUSAL, Event::WatchLost { asker });
+        }
+        self.note(Traced::Crash(node), None);
+    }
+
     /// A wake-up that was scheduled by the old clock may come too late by the new one.
     fn clock_changed(&mut self, node: NodeId) {
         self.member(node).wake = None;

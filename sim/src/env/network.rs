@@ -39,7 +39,26 @@ struct Link {
     clogged_until: Time,
     /// When the latest message that keeps the order arrives.
     last: Time,
+    /// The present stretch of time, and how many messages were sent in it: what befalls a message is drawn
+    /// from these and its link, so that it does not depend on what other links carry.
+    stretch: u64,
+    sent: u64,
 }
+
+impl Link {
+    /// The source of everything that befalls the message that is sent now.
+    fn dice(&mut self, place: usize, time: Time, random: &Random) -> Random {
+        let stretch = time.0 >> STRETCH_BITS;
+        if self.stretch != stretch {
+            (self.stretch, self.sent) = (stretch, 0);
+        }
+        self.sent += 1;
+        random.at((place as u64) << 56 ^ self.sent << 44 ^ stretch)
+    }
+}
+
+/// A stretch of time is about a millisecond.
+const STRETCH_BITS: u32 = 20;
 
 /// When a message arrives: not at all, once or twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +76,8 @@ pub struct Network {
     peers: [[Link; MEMBERS_MAX]; MEMBERS_MAX],
     /// How many faults keep clients from each member.
     client_cuts: [u8; MEMBERS_MAX],
+    /// The way between clients and each member.
+    clients: [Link; MEMBERS_MAX],
     random: Random,
 }
 
@@ -68,6 +89,7 @@ impl Network {
             quality,
             peers: [[Link::default(); MEMBERS_MAX]; MEMBERS_MAX],
             client_cuts: [0; MEMBERS_MAX],
+            clients: [Link::default(); MEMBERS_MAX],
             random,
         }
     }
@@ -75,23 +97,24 @@ impl Network {
     /// When a message sent now from one member to another arrives.
     pub fn send(&mut self, time: Time, from: NodeId, to: NodeId) -> Arrivals {
         let quality = self.quality;
+        let place = slot(from) * MEMBERS_MAX + slot(to);
         let link = &mut self.peers[slot(from)][slot(to)];
-        if link.cuts > 0 || self.random.chance(quality.loss) {
+        let mut dice = link.dice(place, time, &self.random);
+        if link.cuts > 0 || dice.chance(quality.loss) {
             return Arrivals::default();
         }
-        let travel = quality.delay + self.random.exponential_duration(quality.jitter);
+        let travel = quality.delay + dice.exponential_duration(quality.jitter);
         let mut arrival = (time + travel).max(link.clogged_until);
-        if self.random.chance(quality.reordering) {
+        if dice.chance(quality.reordering) {
             // Later ones may overtake: `last` stays.
-            arrival += self.random.exponential_duration(quality.jitter * 10);
+            arrival += dice.exponential_duration(quality.jitter * 10);
         } else {
             arrival = arrival.max(Time(link.last.0 + 1));
             link.last = arrival;
         }
-        let second = self
-            .random
+        let second = dice
             .chance(quality.duplication)
-            .then(|| arrival + self.random.exponential_duration(quality.jitter * 10));
+            .then(|| arrival + dice.exponential_duration(quality.jitter * 10));
         Arrivals { first: Some(arrival), second }
     }
 
@@ -104,7 +127,9 @@ impl Network {
     /// When a client's message to a member (or a member's to a client) arrives; `None` if the way is cut.
     /// Clients speak over connections: nothing is duplicated, and what is lost is the connection.
     pub fn send_client(&mut self, time: Time, member: NodeId) -> Option<Time> {
-        let travel = self.quality.delay + self.random.exponential_duration(self.quality.jitter);
+        let place = MEMBERS_MAX * MEMBERS_MAX + slot(member);
+        let mut dice = self.clients[slot(member)].dice(place, time, &self.random);
+        let travel = self.quality.delay + dice.exponential_duration(self.quality.jitter);
         self.client_connected(member).then_some(time + travel)
     }
 
@@ -145,6 +170,11 @@ impl Network {
             let link = &mut self.peers[slot(from)][slot(to)];
             link.clogged_until = link.clogged_until.max(until);
         });
+    }
+
+    /// Lets these links carry again.
+    pub fn unclog(&mut self, links: LinkSet) {
+        links.each(|from, to| self.peers[slot(from)][slot(to)].clogged_until = Time::ZERO);
     }
 
     /// Keeps clients from a member.
@@ -208,6 +238,32 @@ impl LinkSet {
         self.0 & LinkSet::none().with(from, to).0 != 0
     }
 
+    /// Whether there is no link.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The links among the first members.
+    #[must_use]
+    pub fn among(self, members: u64) -> LinkSet {
+        let mut left = LinkSet::none();
+        self.each(|from, to| {
+            if from.0 <= members && to.0 <= members {
+                left = left.with(from, to);
+            }
+        });
+        left
+    }
+
+    /// The members at either end of a link, ascending.
+    #[must_use]
+    pub fn members(self) -> std::collections::BTreeSet<NodeId> {
+        let mut members = std::collections::BTreeSet::new();
+        self.each(|from, to| members.extend([from, to]));
+        members
+    }
+
     fn each(self, mut visit: impl FnMut(NodeId, NodeId)) {
         let mut bits = self.0;
         while bits != 0 {
@@ -220,12 +276,15 @@ impl LinkSet {
 
 impl std::fmt::Display for LinkSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_empty() {
+            return f.write_str("none");
+        }
         let mut separator = "";
         let mut result = Ok(());
         self.each(|from, to| {
             if result.is_ok() {
-                result = write!(f, "{separator}n{from}→n{to}");
-                separator = " ";
+                result = write!(f, "{separator}n{from}>n{to}");
+                separator = ",";
             }
         });
         result

@@ -14,7 +14,7 @@ use quorate_sim::env::network::Network;
 use quorate_sim::history::Recorder;
 use quorate_sim::invariants::{Check, Violation, WireInvariants};
 use quorate_sim::messages;
-use quorate_sim::nemesis::{FaultLine, World};
+use quorate_sim::nemesis::{DiskFailure, FaultLine, World};
 use quorate_sim::options::Options;
 use quorate_sim::random::{Random, Stream};
 use quorate_sim::time::Time;
@@ -293,6 +293,24 @@ impl World for Cluster {
 
     fn slow_disk(&mut self, node: NodeId, factor: u32, until: Time) {
         lock(&self.0.members)[place(node)].disk.set_slower(factor, until);
+    }
+
+    // What follows is injected at the core depth only (`CORE_FAULTS`).
+
+    fn slow_cpu(&mut self, _node: NodeId, _by: Duration) {
+        unreachable!("not drawn at this depth");
+    }
+
+    fn disconnect(&mut self, _node: NodeId) {
+        unreachable!("not drawn at this depth");
+    }
+
+    fn fail_disk(&mut self, _node: NodeId, _failure: DiskFailure) {
+        unreachable!("not drawn at this depth");
+    }
+
+    fn repair_disk(&mut self, _node: NodeId, _failure: DiskFailure) {
+        unreachable!("not drawn at this depth");
     }
 
     fn note(&mut self, line: FaultLine) {

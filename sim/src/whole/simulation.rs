@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use madsim::runtime::Runtime;
 use quorate_sim::command::{Overrides, banner};
 use quorate_sim::history;
+use quorate_sim::options::CORE_FAULTS;
 use quorate_sim::report::{Failure, Summary, catch_panic, install_panic_hook};
 use quorate_sim::time::Time;
 
@@ -71,7 +72,8 @@ pub fn main() -> ExitCode {
 }
 
 fn one(seed: u64, overrides: &Overrides, print: bool) -> ExitCode {
-    let options = overrides.options(seed);
+    let mut options = overrides.options(seed);
+    CORE_FAULTS.iter().for_each(|fault| options.without(Some(fault)));
     println!("{}", banner(&options));
     let clock = start_clock();
     let shared = Arc::new(Shared::new(&options, print));

@@ -1,4 +1,11 @@
-//! The command line that both depths share.
+//! The command line: what both depths share, and the commands of the core depth, one file each.
+
+pub mod mutants;
+pub mod shrink;
+pub mod single;
+pub mod sweep;
+
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -93,4 +100,23 @@ impl Overrides {
 pub fn banner(options: &Options) -> String {
     let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("QUORATE_COMMIT"));
     format!("seed {} version {version} commit {commit} {options}", options.seed)
+}
+
+/// How fast it went.
+#[must_use]
+pub fn speed(seeds: u64, simulated: Duration, events: u64, wall: Duration) -> String {
+    let seconds = wall.as_secs_f64().max(1e-9);
+    format!(
+        "{seeds} seeds in {seconds:.2}s: {:.1} seeds/s, {:.0} simulated seconds per second, {:.2} M events/s",
+        seeds as f64 / seconds,
+        simulated.as_secs_f64() / seconds,
+        events as f64 / seconds / 1e6
+    )
+}
+
+/// Now, in the real world.
+#[expect(clippy::disallowed_methods, reason = "how fast the simulator itself is, nothing simulated can tell")]
+#[must_use]
+pub fn start_clock() -> Instant {
+    Instant::now()
 }

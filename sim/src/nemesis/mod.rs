@@ -1,12 +1,15 @@
 //! Who breaks things: a schedule of faults, drawn before the run begins.
 //!
 //! The schedule is data, and says of every fault when it begins, how long it lasts and whom it strikes, so
-//! that it can be printed, replayed and (some day) made smaller. Whom it strikes may be "the leader", which
+//! that it can be printed, replayed, written into a scenario file and made smaller. Whom it strikes may be "the leader", which
 //! is decided when the fault begins; and a new leader may be struck right after its election, which is where
 //! bugs like to live.
 //!
 //! The same nemesis serves both depths of simulation: what it does, it does to a [`World`]. When the storm is
 //! over, everything it did is undone.
+
+mod fault;
+mod plan;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,7 +17,8 @@ use std::time::Duration;
 
 use quorate_raft::NodeId;
 
-use crate::env::clock::TRUE_RATE;
+pub use fault::{DiskFailure, Fault, Target};
+
 use crate::env::network::{LinkSet, Network, Quality};
 use crate::fault_budget::{FaultBudget, NodeSet};
 use crate::options::Options;
@@ -41,80 +45,16 @@ pub trait World {
     fn jump_clock(&mut self, node: NodeId, by: Duration);
     /// Makes a member's disk so many times slower, until then.
     fn slow_disk(&mut self, node: NodeId, factor: u32, until: Time);
+    /// Lets a member look at what arrives only after this time; zero undoes it.
+    fn slow_cpu(&mut self, node: NodeId, by: Duration);
+    /// Breaks every connection between clients and a member, once.
+    fn disconnect(&mut self, node: NodeId);
+    /// Lets a member's disk fail in this way from now on. The failure may end the member's process.
+    fn fail_disk(&mut self, node: NodeId, failure: DiskFailure);
+    /// The disk is as it should be again; a member that is down because of it starts.
+    fn repair_disk(&mut self, node: NodeId, failure: DiskFailure);
     /// A fault began or ended.
     fn note(&mut self, line: FaultLine);
-}
-
-/// Whom a fault strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// This member.
-    Node(NodeId),
-    /// Whoever leads when the fault begins (this member, if nobody does).
-    Leader(NodeId),
-}
-
-/// Something that goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// These links are cut, so that these members are cut off from a majority (none of them, if the set is
-    /// empty).
-    Cut {
-        /// The links.
-        links: LinkSet,
-        /// Whom it impairs.
-        impaired: NodeSet,
-    },
-    /// One member is cut off from its peers, in one direction or both, and perhaps from clients.
-    Isolate {
-        /// Who.
-        target: Target,
-        /// It hears nothing.
-        inbound: bool,
-        /// It is not heard.
-        outbound: bool,
-        /// Clients do not reach it.
-        clients: bool,
-    },
-    /// These links keep everything and deliver it at the end.
-    Clog {
-        /// The links.
-        links: LinkSet,
-    },
-    /// All links lose, duplicate, reorder and delay more than usual.
-    Lossy(Quality),
-    /// A member loses power.
-    Crash(Target),
-    /// All members lose power.
-    PowerLoss,
-    /// A member is stopped; its clock runs on, or stands still as well.
-    Pause {
-        /// Who.
-        target: Target,
-        /// Whether its clock stands still.
-        frozen_clock: bool,
-    },
-    /// A clock runs at another rate.
-    ClockRate {
-        /// Whose.
-        target: Target,
-        /// In millionths.
-        rate: u64,
-    },
-    /// A clock jumps forward.
-    ClockJump {
-        /// Whose.
-        target: Target,
-        /// How far.
-        by: Duration,
-    },
-    /// A disk is slow.
-    SlowDisk {
-        /// Whose.
-        target: Target,
-        /// How many times slower.
-        factor: u32,
-    },
 }
 
 /// A fault with its time.
@@ -148,6 +88,8 @@ pub struct Nemesis {
     quality: Quality,
     hunt: u32,
     faults_lasting: Duration,
+    /// What has begun so far, aimed at whom it struck.
+    begun: Vec<Step>,
     /// When every fault has to end.
     storm_ends: Time,
     random: Random,
@@ -165,17 +107,53 @@ impl Nemesis {
     /// The nemesis of a run: draws the whole schedule.
     #[must_use]
     pub fn new(options: &Options) -> Nemesis {
-        let mut random = Random::new(options.seed, Stream::Nemesis);
-        let plan = draw_plan(options, &mut random);
+        let mut nemesis = Nemesis::idle(options);
+        nemesis.plan = plan::draw(options, &mut nemesis.random);
+        nemesis.hunt = options.faults.hunt;
+        nemesis
+    }
+
+    /// A nemesis that does nothing by itself: somebody else says what (see [`strike`](Nemesis::strike)).
+    #[must_use]
+    pub fn idle(options: &Options) -> Nemesis {
         Nemesis {
-            plan,
+            plan: VecDeque::new(),
             active: Vec::new(),
             budget: FaultBudget::new(options.members),
             quality: options.network,
-            hunt: options.faults.hunt,
+            hunt: 0,
             faults_lasting: options.faults.duration,
+            begun: Vec::new(),
             storm_ends: Time::ZERO + options.storm,
-            random,
+            random: Random::new(options.seed, Stream::Nemesis),
+        }
+    }
+
+    /// Lets the nemesis impair as many members as it likes, whatever becomes of the cluster.
+    pub fn without_budget(&mut self) {
+        self.budget = self.budget.unlimited();
+    }
+
+    /// What has begun so far, aimed at whom it struck.
+    #[must_use]
+    pub fn begun(&self) -> &[Step] {
+        &self.begun
+    }
+
+    /// Begins a fault now, once those that end now have ended. False if the budget does not allow it.
+    pub fn strike(&mut self, time: Time, lasts: Duration, fault: Fault, world: &mut dyn World) -> bool {
+        self.end_due(time, world);
+        self.begin(time, Step { at: time, lasts, fault }, world)
+    }
+
+    /// Ends every fault of this name now; every fault, if `None`.
+    pub fn heal(&mut self, name: Option<&str>, world: &mut dyn World) {
+        let healed = |active: &Active| name.is_none_or(|name| active.fault.name() == name);
+        while let Some(position) = self.active.iter().position(healed) {
+            if let Fault::Clog { links } = self.active[position].fault {
+                world.network(&mut |network| network.unclog(links));
+            }
+            self.end(position, world);
         }
     }
 
@@ -197,9 +175,7 @@ impl Nemesis {
 
     /// Ends and begins what is due.
     pub fn step(&mut self, time: Time, world: &mut dyn World) {
-        while let Some(position) = self.active.iter().position(|active| active.until <= time) {
-            self.end(position, world);
-        }
+        self.end_due(time, world);
         while self.plan.front().is_some_and(|step| step.at <= time) {
             let step = self.plan.pop_front().expect("just seen");
             self.begin(time, step, world);
@@ -238,7 +214,13 @@ impl Nemesis {
         }
     }
 
-    fn begin(&mut self, time: Time, step: Step, world: &mut dyn World) {
+    fn end_due(&mut self, time: Time, world: &mut dyn World) {
+        while let Some(position) = self.active.iter().position(|active| active.until <= time) {
+            self.end(position, world);
+        }
+    }
+
+    fn begin(&mut self, time: Time, step: Step, world: &mut dyn World) -> bool {
         let Step { lasts, fault, .. } = step;
         let node = fault.target().map(|target| match target {
             Target::Node(node) => node,
@@ -246,12 +228,18 @@ impl Nemesis {
         });
         let impaired = fault.impaired(node);
         if !self.budget.admit(impaired) {
-            return;
+            return false;
         }
         let until = (time + lasts).min(self.storm_ends);
+        self.begun.push(Step {
+            at: time,
+            lasts: until.since(time),
+            fault: node.map_or(fault, |node| fault.aimed_at(node)),
+        });
         world.note(FaultLine { began: true, fault, node });
         self.apply(fault, node, until, world);
         self.active.push(Active { until, fault, node, impaired });
+        true
     }
 
     fn end(&mut self, position: usize, world: &mut dyn World) {
@@ -288,6 +276,9 @@ impl Nemesis {
             Fault::ClockRate { rate, .. } => world.set_clock_rate(struck(), Some(rate)),
             Fault::ClockJump { by, .. } => world.jump_clock(struck(), by),
             Fault::SlowDisk { factor, .. } => world.slow_disk(struck(), factor, until),
+            Fault::SlowCpu { by, .. } => world.slow_cpu(struck(), by),
+            Fault::Disconnect(_) => world.disconnect(struck()),
+            Fault::Disk { failure, .. } => world.fail_disk(struck(), failure),
         }
     }
 
@@ -302,7 +293,7 @@ impl Nemesis {
                 }
             }),
             // These end by themselves.
-            Fault::Clog { .. } | Fault::ClockJump { .. } | Fault::SlowDisk { .. } => {}
+            Fault::Clog { .. } | Fault::ClockJump { .. } | Fault::SlowDisk { .. } | Fault::Disconnect(_) => {}
             Fault::Lossy(_) => {
                 let quality = self.quality;
                 world.network(&mut |network| network.set_quality(quality));
@@ -322,6 +313,11 @@ impl Nemesis {
                 }
             }
             Fault::ClockRate { .. } => world.set_clock_rate(struck(), None),
+            Fault::SlowCpu { .. } => world.slow_cpu(struck(), Duration::ZERO),
+            Fault::Disk { failure, .. } => {
+                world.repair_disk(struck(), failure);
+                self.start_if_nothing_keeps_it_down(struck(), world);
+            }
         }
     }
 
@@ -340,7 +336,7 @@ impl Nemesis {
 impl Active {
     fn keeps_down(&self, node: NodeId) -> bool {
         match self.fault {
-            Fault::Crash(_) => self.node == Some(node),
+            Fault::Crash(_) | Fault::Disk { .. } => self.node == Some(node),
             Fault::PowerLoss => true,
             _ => false,
         }
@@ -348,54 +344,6 @@ impl Active {
 
     fn pauses(&self, node: NodeId) -> bool {
         matches!(self.fault, Fault::Pause { .. }) && self.node == Some(node)
-    }
-}
-
-impl Fault {
-    fn target(&self) -> Option<Target> {
-        match *self {
-            Fault::Isolate { target, .. }
-            | Fault::Crash(target)
-            | Fault::Pause { target, .. }
-            | Fault::ClockRate { target, .. }
-            | Fault::ClockJump { target, .. }
-            | Fault::SlowDisk { target, .. } => Some(target),
-            Fault::Cut { .. } | Fault::Clog { .. } | Fault::Lossy(_) | Fault::PowerLoss => None,
-        }
-    }
-
-    /// Whom it impairs, for the fault budget.
-    fn impaired(&self, node: Option<NodeId>) -> NodeSet {
-        let struck = node.map_or(NodeSet::default(), |node| NodeSet::of(&[node]));
-        match *self {
-            Fault::Cut { impaired, .. } => impaired,
-            Fault::Isolate { .. }
-            | Fault::Crash(_)
-            | Fault::Pause { .. }
-            | Fault::SlowDisk { .. }
-            | Fault::ClockRate { rate: 0, .. } => struck,
-            // A wrong clock or a bad link is no excuse for not serving.
-            Fault::Clog { .. }
-            | Fault::Lossy(_)
-            | Fault::PowerLoss
-            | Fault::ClockRate { .. }
-            | Fault::ClockJump { .. } => NodeSet::default(),
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Fault::Cut { .. } => "cut",
-            Fault::Isolate { .. } => "isolate",
-            Fault::Clog { .. } => "clog",
-            Fault::Lossy(_) => "lossy",
-            Fault::Crash(_) => "crash",
-            Fault::PowerLoss => "power-loss",
-            Fault::Pause { .. } => "pause",
-            Fault::ClockRate { .. } => "clock-rate",
-            Fault::ClockJump { .. } => "clock-jump",
-            Fault::SlowDisk { .. } => "slow-disk",
-        }
     }
 }
 
@@ -410,27 +358,8 @@ impl FaultLine {
 
 impl fmt::Display for FaultLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.fault.name(), if self.began { "begins" } else { "ends" })?;
-        if let Some(node) = self.node {
-            write!(f, ": n{node}")?;
-        }
-        match self.fault {
-            Fault::Cut { links, .. } | Fault::Clog { links } => write!(f, ": {links}"),
-            Fault::Isolate { inbound, outbound, clients, .. } => {
-                let list = [(inbound, "in"), (outbound, "out"), (clients, "clients")];
-                list.iter().filter(|(on, _)| *on).try_for_each(|(_, name)| write!(f, " {name}"))
-            }
-            Fault::Lossy(quality) => write!(
-                f,
-                ": loss={} duplication={} reordering={}",
-                quality.loss, quality.duplication, quality.reordering
-            ),
-            Fault::ClockRate { rate, .. } => write!(f, " rate={rate}"),
-            Fault::ClockJump { by, .. } => write!(f, " by={by:?}"),
-            Fault::SlowDisk { factor, .. } => write!(f, " factor={factor}"),
-            Fault::Pause { frozen_clock: true, .. } => f.write_str(" with its clock"),
-            Fault::Pause { .. } | Fault::Crash(_) | Fault::PowerLoss => Ok(()),
-        }
+        let fault = self.node.map_or(self.fault, |node| self.fault.aimed_at(node));
+        write!(f, "{fault} {}", if self.began { "begins" } else { "ends" })
     }
 }
 
@@ -441,65 +370,4 @@ fn isolation(node: NodeId, inbound: bool, outbound: bool) -> LinkSet {
     let to = if inbound { LinkSet::between(&others, &[node]) } else { none };
     let from = if outbound { LinkSet::between(&[node], &others) } else { none };
     to.and(from)
-}
-
-fn draw_plan(options: &Options, random: &mut Random) -> VecDeque<Step> {
-    let mut plan = VecDeque::new();
-    let mut at = Time::ZERO + options.election_timeout * 3;
-    let end = Time::ZERO + options.storm;
-    while at < end {
-        let Some(kind) = random.weighted(&options.faults.weights) else { break };
-        let fault = draw_fault(crate::options::FAULTS[kind], options, random);
-        let lasts = random.exponential_duration(options.faults.duration);
-        plan.push_back(Step { at, lasts, fault });
-        at += random.exponential_duration(options.faults.interval);
-    }
-    plan
-}
-
-fn draw_fault(kind: &str, options: &Options, random: &mut Random) -> Fault {
-    let mut members = options.member_ids();
-    random.shuffle(&mut members);
-    let one = members[0];
-    let target = if random.chance(500_000) { Target::Leader(one) } else { Target::Node(one) };
-    let minority = ((members.len() - 1) / 2).max(1).min(members.len());
-    let (few, many) = members.split_at(random.between(1, minority as u64) as usize);
-    let impaired = NodeSet::of(few);
-    let (there, back) = (LinkSet::between(few, many), LinkSet::between(many, few));
-    match kind {
-        "partition" => Fault::Cut { links: there.and(back), impaired },
-        "one-way" => Fault::Cut { links: if random.chance(500_000) { there } else { back }, impaired },
-        "bridge" => Fault::Cut { links: bridge(&members), impaired: NodeSet::default() },
-        "isolate" => Fault::Isolate {
-            target,
-            inbound: random.chance(700_000),
-            outbound: random.chance(700_000),
-            clients: random.chance(300_000),
-        },
-        "clog" => Fault::Clog { links: if random.chance(500_000) { there } else { back } },
-        "lossy" => Fault::Lossy(Quality {
-            loss: random.below(300_000) as u32,
-            duplication: random.below(300_000) as u32,
-            reordering: random.below(500_000) as u32,
-            ..options.network
-        }),
-        "crash" => Fault::Crash(target),
-        "power-loss" => Fault::PowerLoss,
-        "pause" => Fault::Pause { target, frozen_clock: random.chance(300_000) },
-        "clock-rate" => Fault::ClockRate {
-            target,
-            rate: random.pick(&[0, TRUE_RATE / 2, TRUE_RATE / 10 * 9, TRUE_RATE * 2]),
-        },
-        "clock-jump" => {
-            Fault::ClockJump { target, by: random.exponential_duration(options.election_timeout * 3) }
-        }
-        "slow-disk" => Fault::SlowDisk { target, factor: random.pick(&[10, 100, 1_000]) },
-        other => unreachable!("{other} is not in the list of faults"),
-    }
-}
-
-/// Two halves that do not hear each other, and one member that hears both.
-fn bridge(members: &[NodeId]) -> LinkSet {
-    let (left, right) = members[1..].split_at((members.len() - 1) / 2);
-    LinkSet::between(left, right).and(LinkSet::between(right, left))
 }

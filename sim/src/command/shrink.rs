@@ -1,0 +1,150 @@
+//! `shrink`: from a seed that fails to a small scenario that fails.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Overrides, start_clock};
+use crate::core::{self, Plan, Watch};
+use crate::mutants::{self, Workshop};
+use crate::report::Finished;
+use crate::scenario::{Expect, Scenario};
+use crate::shrink::Shrinker;
+
+/// What to make smaller, and how.
+#[derive(Args, Clone, Debug)]
+pub struct Shrink {
+    /// A seed that fails. If not given, the first one that does.
+    pub seed: Option<u64>,
+    /// Begin with this scenario instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    pub from: Option<PathBuf>,
+    /// With this known bug in the product (see `mutants`).
+    #[arg(long, value_name = "NAME")]
+    pub mutant: Option<String>,
+    /// Where the scenario goes.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// How long to search at most, in seconds.
+    #[arg(long, default_value_t = 60)]
+    pub limit: u64,
+    /// How many seeds to look through for one that fails.
+    #[arg(long, default_value_t = 20_000)]
+    pub seeds: u64,
+    /// This program is a mutant: the scenario is to pass elsewhere.
+    #[arg(long, hide = true)]
+    pub as_mutant: Option<String>,
+    /// What the seeds draw, overridden.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Does it.
+#[must_use]
+pub fn shrink(shrink: &Shrink) -> ExitCode {
+    let result = match &shrink.mutant {
+        Some(name) => with_mutant(shrink, name),
+        None => alone(shrink),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn alone(shrink: &Shrink) -> Result<ExitCode, String> {
+    let clock = start_clock();
+    let failing = match &shrink.from {
+        Some(path) => super::single::read(path)?,
+        None => find(shrink)?,
+    };
+    let found = clock.elapsed();
+    let (faults, operations) = (failing.faults(), failing.operations());
+    let origin = shrink.from.as_ref().map_or_else(
+        || format!("seed {} at commit {}", failing.options.seed, env!("QUORATE_COMMIT")),
+        |path| path.display().to_string(),
+    );
+    let (clock, limit) = (start_clock(), Duration::from_secs(shrink.limit));
+    let shrinker = Shrinker::new(failing, || clock.elapsed() > limit);
+    let mut shrinker = shrinker.ok_or("this schedule violates nothing: there is nothing to shrink")?;
+    shrinker.search();
+    let (mut small, runs) = shrinker.finish();
+    let Expect::Violation(invariant) = small.expect.clone() else {
+        return Err("it fails no more".to_owned());
+    };
+    small.comment = vec![format!("Found by `cargo sim shrink` from {origin}: violates {invariant}.")];
+    if let Some(name) = &shrink.as_mutant {
+        small.comment.push(format!("Only with the known bug {name}; the product passes."));
+        small.expect = Expect::Pass;
+    }
+    let path = shrink.out.clone().unwrap_or_else(|| PathBuf::from("shrunk.scn"));
+    std::fs::write(&path, small.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
+    println!(
+        "{}: violates {invariant} with {} faults (of {faults}), {} requests (of {operations}), {} members; \
+         {runs} runs in {:.1}s after {:.1}s of looking for a seed",
+        path.display(),
+        small.faults(),
+        small.operations(),
+        small.options.members,
+        clock.elapsed().as_secs_f64(),
+        found.as_secs_f64(),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The run to begin with.
+fn find(shrink: &Shrink) -> Result<Scenario, String> {
+    let run = |seed: u64| {
+        let options = shrink.overrides.options(seed);
+        core::execute(&Plan::Drawn(&options), Watch::default())
+    };
+    let failed = |finished: Finished| finished.violation.is_some().then_some(finished.scenario);
+    if let Some(seed) = shrink.seed {
+        return failed(run(seed))
+            .ok_or_else(|| format!("seed {seed} violates nothing: there is nothing to shrink"));
+    }
+    let found = (0..shrink.seeds).find_map(|seed| failed(run(seed)));
+    found.ok_or_else(|| format!("none of {} seeds violates anything", shrink.seeds))
+}
+
+/// Builds the mutant's simulator and lets it do the work.
+fn with_mutant(shrink: &Shrink, name: &str) -> Result<ExitCode, String> {
+    let table = mutants::parse(mutants::TABLE)?;
+    let mutant = table.iter().find(|mutant| mutant.name == name).ok_or_else(|| {
+        let names: Vec<&str> = table.iter().map(|mutant| &*mutant.name).collect();
+        format!("there is no mutant {name:?}; there are {}", names.join(", "))
+    })?;
+    let out = shrink.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.scn")));
+    let workshop = Workshop::open()?;
+    workshop.with(mutant, |program| {
+        let mut command = std::process::Command::new(program);
+        command.arg("shrink").args(shrink.seed.map(|seed| seed.to_string()));
+        command.args(["--as-mutant", name, "--limit", &shrink.limit.to_string()]);
+        command.args(["--seeds", &shrink.seeds.to_string()]).arg("--out").arg(&out);
+        if let Some(path) = &shrink.from {
+            command.arg("--from").arg(path);
+        }
+        command.args(shrink.overrides.arguments().split_whitespace());
+        let status = command.status().map_err(|error| error.to_string())?;
+        check(&out, status.success())
+    })
+}
+
+/// The product itself must pass what its mutant does not.
+fn check(path: &Path, shrunk: bool) -> Result<ExitCode, String> {
+    if !shrunk {
+        return Ok(ExitCode::FAILURE);
+    }
+    let scenario = super::single::read(path)?;
+    let finished = core::execute(&Plan::Scripted(&scenario), Watch::default());
+    scenario
+        .judge(finished.violation.as_ref())
+        .map_err(|what| format!("{}: here it {what}", path.display()))?;
+    println!("{}: passes without the bug", path.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,109 @@
+//! `run`, `replay` and `scenario`: one run at a time.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Overrides, banner, speed, start_clock};
+use crate::core::{self, Plan, Watch};
+use crate::report::Finished;
+use crate::scenario::{self, Scenario};
+use crate::{history, page};
+
+/// What a single run leaves behind.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Leave {
+    /// Writes what happened as a scenario file.
+    #[arg(long, value_name = "FILE")]
+    pub scenario_out: Option<PathBuf>,
+    /// Draws the whole run as one page for a browser.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn seed(seed: u64, overrides: &Overrides, leave: &Leave, print: bool) -> ExitCode {
+    let options = overrides.options(seed);
+    println!("{}", banner(&options));
+    let clock = start_clock();
+    let watch = Watch { print, record: leave.report.is_some() };
+    let finished = core::execute(&Plan::Drawn(&options), watch);
+    let wall = clock.elapsed();
+    if !leave_files(&finished, leave) {
+        return ExitCode::FAILURE;
+    }
+    if finished.violation.is_none() {
+        println!("{}", finished.summary);
+        eprintln!("{}", speed(1, finished.summary.simulated, finished.summary.events, wall));
+        return ExitCode::SUCCESS;
+    }
+    failed(finished, &format!("cargo sim replay --seed {seed}{}", overrides.arguments()));
+    ExitCode::FAILURE
+}
+
+/// Runs scenario files; each must become what it says.
+#[must_use]
+pub fn scenarios(files: &[PathBuf], leave: &Leave, print: bool) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for path in files {
+        let scenario = match read(path) {
+            Ok(scenario) => scenario,
+            Err(error) => {
+                eprintln!("{}: {error}", path.display());
+                code = ExitCode::from(2);
+                continue;
+            }
+        };
+        let watch = Watch { print, record: leave.report.is_some() };
+        let finished = core::execute(&Plan::Scripted(&scenario), watch);
+        if !leave_files(&finished, leave) {
+            return ExitCode::FAILURE;
+        }
+        match scenario.judge(finished.violation.as_ref()) {
+            Ok(()) => println!("{}: as expected: {}", path.display(), finished.summary),
+            Err(what) => {
+                println!("{}: {}", path.display(), what.lines().next().unwrap_or_default());
+                code = ExitCode::FAILURE;
+                if finished.violation.is_some() {
+                    failed(finished, &format!("cargo sim scenario --print {}", path.display()));
+                }
+            }
+        }
+    }
+    code
+}
+
+/// Reads a scenario file.
+pub fn read(path: &Path) -> Result<Scenario, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    scenario::parse(&text).map_err(|mistake| mistake.to_string())
+}
+
+/// Writes what was asked for. False if that failed.
+fn leave_files(finished: &Finished, leave: &Leave) -> bool {
+    let scenario = leave.scenario_out.iter().map(|path| ("scenario", path, finished.scenario.to_string()));
+    let report = leave.report.iter().map(|path| ("report", path, page::draw(finished)));
+    scenario.chain(report).all(|(what, path, text)| {
+        let written = std::fs::write(path, text);
+        match &written {
+            Ok(()) => eprintln!("{what}: {}", path.display()),
+            Err(error) => eprintln!("{what}: cannot be written to {}: {error}", path.display()),
+        }
+        written.is_ok()
+    })
+}
+
+/// Prints a failure, and how to run it again; leaves its history in a file.
+pub fn failed(finished: Finished, again: &str) {
+    let seed = finished.options.seed;
+    let Err(failure) = finished.into_result() else { return };
+    println!("{failure}");
+    let path = PathBuf::from(format!("seed-{seed}.jsonl"));
+    match history::write(&failure.history, &path) {
+        Ok(()) => println!("history: {}", path.display()),
+        Err(error) => println!("history: cannot be written to {}: {error}", path.display()),
+    }
+    println!("replay: {again}");
+}

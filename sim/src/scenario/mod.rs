@@ -1,0 +1,238 @@
+//! Scenarios: one run as a plain text, for people to write, read and keep.
+//!
+//! A seed means something only together with a commit: any change of the code makes another run of it. So a
+//! failure that a seed found is written as a scenario, in which every fault and every request stands by
+//! itself; only the delays of links and disks and the jitter of elections still come from a seed. Scenarios
+//! are also how the famous schedules (Raft figure 8, Cloudflare's one-way link) are told.
+//!
+//! ```text
+//! # Whatever follows a '#' is for people.
+//! source Raft §5.4.2, figure 8           who knows this schedule
+//! expect pass                            or: expect violation durable votes
+//! seed 7                                 options, one a line; `cargo sim scenario --help-options` lists them
+//! members 5
+//! election-timeout 150ms
+//!
+//! at 1s for 300ms crash n1               a fault, its time, and how long it lasts
+//! at 1.2s client 0 n2: put r/00 v1       a request of a client at a member
+//! when n2 leads after 5ms crash leader   once n2 leads, 5 ms later; lasts until healed
+//! after 1s heal crash                    one second after the line before
+//! after 2s require any leads             must be so then
+//! after 0s client 0 n2: get r/00 -> ok   must be answered so
+//! ```
+//!
+//! A line with `at` stands alone. Any other waits for the line before it: `after` for so long, `when` until
+//! something is so, as often as it takes. When the storm ends (`storm 10s`), all faults end, and the run
+//! demands what every run demands (see [`crate::core`]).
+
+mod faults;
+mod options;
+mod parse;
+mod requests;
+mod words;
+
+use std::fmt;
+use std::time::Duration;
+
+use quorate_jepsen::etcd::Request;
+use quorate_raft::NodeId;
+
+pub use options::{names as option_names, plain as plain_options};
+pub use parse::parse;
+pub use words::Mistake;
+
+use crate::nemesis::{Fault, Target};
+use crate::options::Options;
+use crate::time::Time;
+
+/// One run, said in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// What it tells people, a line each.
+    pub comment: Vec<String>,
+    /// Who knows this schedule.
+    pub source: String,
+    /// What must become of it.
+    pub expect: Expect,
+    /// Whether the fault budget holds.
+    pub budget: bool,
+    /// The options; those of workloads and of drawing faults mean nothing here.
+    pub options: Options,
+    /// What happens.
+    pub steps: Vec<Step>,
+}
+
+/// What must become of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Every property holds.
+    Pass,
+    /// This one is violated.
+    Violation(String),
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The line in its file; zero if it has none.
+    pub line: usize,
+    /// When.
+    pub when: When,
+    /// What.
+    pub action: Action,
+}
+
+/// When a line happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At this time.
+    At(Time),
+    /// So long after the line before.
+    After(Duration),
+    /// So long after this is so, once the line before has happened.
+    On(Condition, Duration),
+}
+
+/// Something that may be so. `None` for a member means any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A member leads.
+    Leads(Option<NodeId>),
+    /// A member's commit index is at least this.
+    Commits(Option<NodeId>, u64),
+    /// A member has applied at least this.
+    Applies(Option<NodeId>, u64),
+    /// A member's log reaches at least this.
+    Holds(Option<NodeId>, u64),
+    /// A member's term is at least this.
+    Term(Option<NodeId>, u64),
+    /// A client waits for nothing.
+    Idle(u64),
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Something goes wrong.
+    Fault {
+        /// What.
+        fault: Fault,
+        /// How long; until it is healed or the storm ends, if `None`.
+        lasts: Option<Duration>,
+    },
+    /// Faults of this name end; all faults, if `None`.
+    Heal(Option<&'static str>),
+    /// A client asks.
+    Operation(Operation),
+    /// Something must be so.
+    Require(Condition),
+}
+
+/// A client asks something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// The client. It asks one thing at a time, in the order of the lines.
+    pub client: u64,
+    /// Whom it asks.
+    pub member: Target,
+    /// What.
+    pub request: Request,
+    /// What must become of it, if that matters: the name of an outcome.
+    pub outcome: Option<&'static str>,
+}
+
+impl Scenario {
+    /// How many faults it has.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.action, Action::Fault { .. })).count()
+    }
+
+    /// How many requests it has.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.action, Action::Operation(_))).count()
+    }
+
+    /// Whether this is what was expected of it.
+    pub fn judge(&self, violation: Option<&crate::invariants::Violation>) -> Result<(), String> {
+        match (&self.expect, violation) {
+            (Expect::Pass, None) => Ok(()),
+            (Expect::Pass, Some(violation)) => Err(format!("violates {violation}")),
+            (Expect::Violation(wanted), Some(violation)) if *wanted == violation.invariant => Ok(()),
+            (Expect::Violation(wanted), Some(violation)) => {
+                Err(format!("was expected to violate {wanted}, and violates {violation}"))
+            }
+            (Expect::Violation(wanted), None) => {
+                Err(format!("was expected to violate {wanted}, and does not"))
+            }
+        }
+    }
+}
+
+/// A request as scenarios say it.
+#[must_use]
+pub fn request_text(request: &Request) -> String {
+    requests::Printed(request).to_string()
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.comment.iter().try_for_each(|line| writeln!(f, "# {line}"))?;
+        if !self.source.is_empty() {
+            writeln!(f, "source {}", self.source)?;
+        }
+        match &self.expect {
+            Expect::Pass => writeln!(f, "expect pass")?,
+            Expect::Violation(invariant) => writeln!(f, "expect violation {invariant}")?,
+        }
+        if !self.budget {
+            writeln!(f, "budget off")?;
+        }
+        options::write(f, &self.options)?;
+        writeln!(f)?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.when {
+            When::At(at) => write!(f, "at {:?} ", at.since(Time::ZERO))?,
+            When::After(delay) => write!(f, "after {delay:?} ")?,
+            When::On(condition, delay) => {
+                write!(f, "when {condition} ")?;
+                if !delay.is_zero() {
+                    write!(f, "after {delay:?} ")?;
+                }
+            }
+        }
+        match &self.action {
+            Action::Fault { fault, lasts: Some(lasts) } => write!(f, "for {lasts:?} {fault}"),
+            Action::Fault { fault, lasts: None } => write!(f, "{fault}"),
+            Action::Heal(name) => write!(f, "heal {}", name.unwrap_or("all")),
+            Action::Require(condition) => write!(f, "require {condition}"),
+            Action::Operation(Operation { client, member, request, outcome }) => {
+                write!(f, "client {client} {member}: {}", requests::Printed(request))?;
+                outcome.map_or(Ok(()), |outcome| write!(f, " -> {outcome}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |node: &Option<NodeId>| node.map_or("any".to_owned(), |node| format!("n{node}"));
+        match self {
+            Condition::Leads(node) => write!(f, "{} leads", name(node)),
+            Condition::Commits(node, index) => write!(f, "{} commits {index}", name(node)),
+            Condition::Applies(node, index) => write!(f, "{} applies {index}", name(node)),
+            Condition::Holds(node, index) => write!(f, "{} holds {index}", name(node)),
+            Condition::Term(node, term) => write!(f, "{} reaches-term {term}", name(node)),
+            Condition::Idle(client) => write!(f, "client {client} idle"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! Makes a failing schedule smaller: fewer faults, requests, members, options out of the ordinary, less time.
+//!
+//! Delta debugging (Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input", 2002): leave
+//! out a part, run, and if the same property is still violated, the part did not matter. Parts are halves
+//! first, then ever smaller ones, until no single line can be left out.
+//!
+//! Leaving something out changes what happens afterwards: the jitter of elections, who is asked when. That
+//! changes as little as possible (see [`crate::random`]), and where a part can be left out under another
+//! seed only, another seed is taken: what counts is that the result fails, not that it is the same run.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use quorate_raft::NodeId;
+
+use crate::core::{self, Plan, Watch};
+use crate::env::network::Quality;
+use crate::fault_budget::NodeSet;
+use crate::nemesis::{Fault, Target};
+use crate::random::{Random, Stream};
+use crate::scenario::{Action, Expect, Scenario, Step, When, plain_options};
+use crate::time::Time;
+
+/// How small a schedule has to be before the search stops early.
+pub const FAULTS_WANTED: usize = 10;
+/// How small a schedule has to be before the search stops early.
+pub const OPERATIONS_WANTED: usize = 20;
+
+/// A search for a smaller schedule.
+#[derive(Debug)]
+pub struct Shrinker<C> {
+    best: Scenario,
+    invariant: String,
+    runs: u64,
+    time_is_up: C,
+    random: Random,
+    /// How many other seeds a smaller schedule is tried with.
+    tries: u64,
+}
+
+impl<C: Fn() -> bool> Shrinker<C> {
+    /// Begins with a schedule that violates a property. `None` if it does not.
+    pub fn new(scenario: Scenario, time_is_up: C) -> Option<Shrinker<C>> {
+        let finished = core::execute(&Plan::Scripted(&scenario), Watch::default());
+        let invariant = finished.violation?.invariant.to_owned();
+        let random = Random::new(scenario.options.seed, Stream::Nemesis);
+        let best = Scenario { expect: Expect::Violation(invariant.clone()), ..scenario };
+        Some(Shrinker { best, invariant, runs: 1, time_is_up, random, tries: 0 })
+    }
+
+    /// The smallest schedule that was found, and how many runs that took.
+    #[must_use]
+    pub fn finish(self) -> (Scenario, u64) {
+        (self.best, self.runs)
+    }
+
+    /// Searches until nothing gets smaller or the time is up.
+    pub fn search(&mut self) {
+        self.shorten();
+        for tries in [0, 2, 6] {
+            self.tries = tries;
+            loop {
+                let before = size(&self.best);
+                self.pass();
+                if size(&self.best) >= before || (self.time_is_up)() {
+                    break;
+                }
+            }
+        }
+        self.thin_out();
+        self.tries = 0;
+        self.pass();
+        self.tidy();
+    }
+
+    /// Tries everything once.
+    fn pass(&mut self) {
+        self.drop_clients();
+        self.leave_out(|step| matches!(step.action, Action::Operation(_)));
+        self.leave_out(|step| matches!(step.action, Action::Fault { .. }));
+        self.fewer_members();
+        self.plainer_options();
+        self.shorten();
+    }
+
+    /// Runs a candidate, under other seeds too if that is allowed; keeps it if it fails in the same way.
+    fn attempt(&mut self, mut candidate: Scenario) -> bool {
+        let seed = candidate.options.seed;
+        for number in 0..=self.tries {
+            if (self.time_is_up)() {
+                return false;
+            }
+            if number > 0 {
+                candidate.options.seed = seed ^ self.random.below(1 << 32);
+            }
+            self.runs += 1;
+            let finished = core::execute(&Plan::Scripted(&candidate), Watch::default());
+            if finished.violation.is_some_and(|violation| violation.invariant == self.invariant) {
+                self.best = candidate;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Leaves out what comes after the violation: the first part of the schedule, as small as may be.
+    fn shorten(&mut self) {
+        let mut low = 0;
+        while low < self.best.steps.len() && !(self.time_is_up)() {
+            let kept = low + (self.best.steps.len() - low) / 2;
+            let mut candidate = self.best.clone();
+            candidate.steps.truncate(kept);
+            end_storm_after_the_last(&mut candidate);
+            if !self.attempt(candidate) {
+                low = kept + 1;
+            }
+        }
+        let mut candidate = self.best.clone();
+        end_storm_after_the_last(&mut candidate);
+        if candidate.options.storm < self.best.options.storm {
+            self.attempt(candidate);
+        }
+    }
+
+    /// Leaves out lines of one kind, in ever smaller parts.
+    fn leave_out(&mut self, kind: impl Fn(&Step) -> bool) {
+        let places = |scenario: &Scenario| -> Vec<usize> {
+            (0..scenario.steps.len()).filter(|at| kind(&scenario.steps[*at])).collect()
+        };
+        let mut part = places(&self.best).len().div_ceil(2);
+        while part > 0 {
+            let mut from = 0;
+            loop {
+                let places = places(&self.best);
+                if from >= places.len() || (self.time_is_up)() {
+                    break;
+                }
+                let out: BTreeSet<usize> =
+                    places[from..(from + part).min(places.len())].iter().copied().collect();
+                if !self.attempt(without(&self.best, |at, _| out.contains(&at))) {
+                    from += part;
+                }
+            }
+            part = if part == 1 { 0 } else { part.div_ceil(2) };
+        }
+    }
+
+    /// Leaves out all that one client asks.
+    fn drop_clients(&mut self) {
+        let client = |step: &Step| match &step.action {
+            Action::Operation(operation) => Some(operation.client),
+            _ => None,
+        };
+        let clients: BTreeSet<u64> = self.best.steps.iter().filter_map(client).collect();
+        for out in clients {
+            self.attempt(without(&self.best, |_, step| client(step) == Some(out)));
+        }
+    }
+
+    /// A smaller cluster.
+    fn fewer_members(&mut self) {
+        for members in [1, 3, 5] {
+            if members < self.best.options.members && self.attempt(with_members(&self.best, members)) {
+                return;
+            }
+        }
+    }
+
+    /// Whatever is out of the ordinary becomes ordinary.
+    fn plainer_options(&mut self) {
+        let plain = plain_options();
+        let changes: [fn(&mut crate::options::Options, &crate::options::Options); 11] = [
+            |options, _| options.load.watchers = 0,
+            |options, _| options.network.loss = 0,
+            |options, _| options.network.duplication = 0,
+            |options, _| options.network.reordering = 0,
+            |options, plain| options.clock_spread = plain.clock_spread,
+            |options, plain| options.turn_delay = plain.turn_delay,
+            |options, plain| options.snapshot_entries = plain.snapshot_entries,
+            |options, plain| options.append_bytes_max = plain.append_bytes_max,
+            |options, plain| options.inflight_max = plain.inflight_max,
+            |options, plain| options.pre_vote = plain.pre_vote,
+            |options, plain| options.codec = plain.codec,
+        ];
+        for change in changes {
+            let mut candidate = self.best.clone();
+            change(&mut candidate.options, &plain);
+            if candidate.options != self.best.options {
+                self.attempt(candidate);
+            }
+        }
+    }
+
+    /// Where no single line can be left out, several together may be, under another seed.
+    fn thin_out(&mut self) {
+        self.tries = 0;
+        let mut fruitless = 0;
+        while !(self.time_is_up)() && fruitless < FRUITLESS_MAX && !self.is_small() {
+            let share = self.random.pick(&[50_000, 150_000, 400_000]);
+            let mut random = self.random.clone();
+            let mut candidate = without(&self.best, |_, _| random.chance(share));
+            self.random = random;
+            candidate.options.seed = self.random.below(1 << 32);
+            fruitless = if self.attempt(candidate) { 0 } else { fruitless + 1 };
+        }
+    }
+
+    fn is_small(&self) -> bool {
+        self.best.faults() <= FAULTS_WANTED && self.best.operations() <= OPERATIONS_WANTED
+    }
+
+    /// Rounds times, and numbers clients from zero: for readers.
+    fn tidy(&mut self) {
+        let mut clients: Vec<u64> = Vec::new();
+        let mut candidate = self.best.clone();
+        for step in &mut candidate.steps {
+            if let Action::Operation(operation) = &mut step.action {
+                let place = clients.iter().position(|client| *client == operation.client);
+                operation.client = place.unwrap_or_else(|| {
+                    clients.push(operation.client);
+                    clients.len() - 1
+                }) as u64;
+            }
+        }
+        candidate.options.load.clients = (clients.len() as u64).max(1);
+        self.attempt(candidate);
+        for unit in [1_000_000, 1_000] {
+            let mut candidate = self.best.clone();
+            round(&mut candidate, unit);
+            if self.attempt(candidate) {
+                return;
+            }
+        }
+    }
+}
+
+/// What gets smaller.
+fn size(scenario: &Scenario) -> (usize, u64, Duration) {
+    (scenario.steps.len(), scenario.options.members, scenario.options.storm)
+}
+
+fn without(scenario: &Scenario, mut out: impl FnMut(usize, &Step) -> bool) -> Scenario {
+    let steps = scenario.steps.iter().enumerate().filter(|(at, step)| !out(*at, step));
+    let steps = steps.map(|(_, step)| step.clone()).collect();
+    Scenario { steps, ..scenario.clone() }
+}
+
+/// The storm ends soon after the last line.
+fn end_storm_after_the_last(scenario: &mut Scenario) {
+    let timeout = scenario.options.election_timeout;
+    let ends = scenario.steps.iter().map(|step| match (step.when, &step.action) {
+        (When::At(at), Action::Fault { lasts: Some(lasts), .. }) => at + (*lasts).min(timeout * 10),
+        (When::At(at), _) => at,
+        _ => Time::ZERO,
+    });
+    let last = ends.max().unwrap_or_default() + timeout;
+    scenario.options.storm = scenario.options.storm.min(last.since(Time::ZERO));
+}
+
+/// The same in a smaller cluster: what concerns members that are no more is left out, and clients ask others.
+fn with_members(scenario: &Scenario, members: u64) -> Scenario {
+    let stays = |node: NodeId| node.0 <= members;
+    let mut smaller = scenario.clone();
+    smaller.options.members = members;
+    smaller.steps.retain_mut(|step| match &mut step.action {
+        Action::Operation(operation) => {
+            if let Target::Node(node) = &mut operation.member {
+                *node = NodeId((node.0 - 1) % members + 1);
+            }
+            true
+        }
+        Action::Fault { fault, .. } => match fault {
+            Fault::Cut { links, impaired } => {
+                *links = links.among(members);
+                *impaired = NodeSet::of(&impaired.members().filter(|node| stays(*node)).collect::<Vec<_>>());
+                !links.is_empty()
+            }
+            Fault::Clog { links } => {
+                *links = links.among(members);
+                !links.is_empty()
+            }
+            fault => match fault.target() {
+                Some(Target::Node(node)) => stays(node),
+                _ => true,
+            },
+        },
+        Action::Heal(_) | Action::Require(_) => true,
+    });
+    smaller
+}
+
+fn round(scenario: &mut Scenario, unit: u64) {
+    let rounded = |nanos: u64| (nanos / unit).max(1) * unit;
+    let duration = |lasts: Duration| Duration::from_nanos(rounded(crate::time::nanos(lasts)));
+    for step in &mut scenario.steps {
+        if let When::At(at) = &mut step.when {
+            *at = Time(rounded(at.0));
+        }
+        if let Action::Fault { lasts: Some(lasts), .. } = &mut step.action {
+            *lasts = duration(*lasts);
+        }
+    }
+    let options = &mut scenario.options;
+    options.storm = duration(options.storm) + Duration::from_nanos(unit);
+    let Quality { delay, jitter, .. } = options.network;
+    options.network.delay = Duration::from_micros((delay.as_micros() as u64).max(1));
+    options.network.jitter = Duration::from_micros((jitter.as_micros() as u64).max(1));
+}
+
+/// So many attempts in a row that lead nowhere end the search.
+const FRUITLESS_MAX: u32 = 2_000;
