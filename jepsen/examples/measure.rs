@@ -81,7 +81,15 @@ fn registers() {
 }
 
 fn etcd() {
-    let shape = Shape { operations: 3000, processes: 20, keys: 10, unknown: 0, values: 0, everything: false };
+    let shape = Shape {
+        operations: 3000,
+        processes: 20,
+        keys: 10,
+        unknown: 0,
+        values: 0,
+        everything: false,
+        plain: false,
+    };
     for (operations, unknown) in [(3000, 0), (3000, 2), (3000, 10), (100_000, 0), (100_000, 1)] {
         let shape = Shape { operations, unknown, ..shape };
         let history = correct_history(&mut Random::new(1), shape).history;

@@ -23,9 +23,21 @@ impl Hasher for FastHasher {
         for word in &mut words {
             self.write_u64(u64::from_le_bytes(word.try_into().expect("eight bytes")));
         }
-        let mut last = [0; 8];
-        last[..words.remainder().len()].copy_from_slice(words.remainder());
-        self.write_u64(u64::from_le_bytes(last) ^ (bytes.len() as u64) << 56);
+        // What is left, in loads that may overlap: cheaper than copying it into a word.
+        let last = match words.remainder() {
+            [] => 0,
+            rest @ [first, .., last] if rest.len() < 4 => {
+                u64::from(*first) | u64::from(rest[rest.len() / 2]) << 8 | u64::from(*last) << 16
+            }
+            [only] => u64::from(*only),
+            rest => {
+                let half = |at: usize| {
+                    u64::from(u32::from_le_bytes(rest[at..at + 4].try_into().expect("four bytes")))
+                };
+                half(0) | half(rest.len() - 4) << 32
+            }
+        };
+        self.write_u64(last ^ (bytes.len() as u64) << 56);
     }
 
     fn write_u64(&mut self, word: u64) {

@@ -11,6 +11,7 @@
 //! * [`Model`] says what a sequential object is; [`models`] has the usual ones. [`check`] is the general
 //!   engine: it searches for an order that the model permits.
 //! * [`mod@format`] reads and writes histories.
+//! * [`explain`] makes a verdict plain to people: in words, and as a picture of the history.
 //! * [`report`] is what the command line does.
 //! * [`zones`] decides registers with unique values without a search.
 //! * [`Verdict`] is the answer, and always one of three: valid, invalid with a reason that can be checked by
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 pub mod etcd;
+pub mod explain;
 pub mod format;
 mod hash;
 pub mod history;
@@ -34,6 +36,7 @@ mod model;
 pub mod models;
 pub mod report;
 mod search;
+pub mod txn;
 mod value;
 mod verdict;
 pub mod zones;

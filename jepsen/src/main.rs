@@ -1,5 +1,6 @@
 //! `quorate-jepsen`: verdicts on histories, from the command line.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use quorate_jepsen::explain::{Picture, html};
 use quorate_jepsen::format::{self, Format, FormatError, ReadOptions, Recording};
 use quorate_jepsen::models::named::{FailedCas, NilRead, Semantics};
 use quorate_jepsen::report::{ModelName, Report, Settings, judge};
-use quorate_jepsen::{Limits, Verdict};
+use quorate_jepsen::{Limits, Verdict, txn};
 
 /// Judges histories of concurrent systems: is there an order that explains every answer?
 #[derive(Parser)]
@@ -49,8 +51,8 @@ struct CheckArguments {
     /// Histories; `-` is the standard input.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// What the history is of: register, cas-register, key-value, multi-register, mutex, etcd. Guessed by the
-    /// names of the operations if not given.
+    /// What the history is of; a wrong name is answered with all there are. Guessed by the operations if not
+    /// given.
     #[arg(long)]
     model: Option<ModelName>,
     #[command(flatten)]
@@ -66,6 +68,8 @@ struct CheckArguments {
     /// (any).
     #[arg(long, value_enum, default_value = "absent")]
     nil_read: NilReadName,
+    #[command(flatten)]
+    transactions: TransactionArguments,
     /// Give up on a file after so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     time_limit: u64,
@@ -78,6 +82,52 @@ struct CheckArguments {
     /// One line of JSON per file.
     #[arg(long)]
     json: bool,
+    /// Write a page with the picture of the history to this file: the operations as bars, the longest order,
+    /// and where it breaks. For one history.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct TransactionArguments {
+    /// Transactions: a level of isolation that should hold, such as serializable, snapshot-isolation or causal;
+    /// may be given several times. Strict serializability if not given.
+    #[arg(long = "level", value_name = "LEVEL", visible_alias = "consistency-model")]
+    levels: Vec<txn::Level>,
+    /// Transactions: an anomaly that should not happen, such as G1a or lost-update; may be given several times.
+    /// Without a level, only these count.
+    #[arg(long = "anomaly", value_name = "ANOMALY")]
+    anomalies: Vec<txn::Anomaly>,
+    /// Transactions on registers: who reads a key and then writes it replaces what was read.
+    #[arg(long)]
+    writes_follow_reads: bool,
+    /// Transactions on registers: each process sees the versions of a key in their order.
+    #[arg(long)]
+    sequential_keys: bool,
+    /// Transactions on registers: each key alone is linearizable.
+    #[arg(long)]
+    linearizable_keys: bool,
+}
+
+impl TransactionArguments {
+    /// What was said about transactions; `None` if nothing was.
+    fn options(&self) -> Option<txn::Options> {
+        let order = txn::VersionOrder {
+            writes_follow_reads: self.writes_follow_reads,
+            sequential_keys: self.sequential_keys,
+            linearizable_keys: self.linearizable_keys,
+            ..txn::VersionOrder::default()
+        };
+        if self.levels.is_empty() && self.anomalies.is_empty() && order == txn::VersionOrder::default() {
+            return None;
+        }
+        let mut options =
+            txn::Options { anomalies: self.anomalies.clone(), order, ..txn::Options::default() };
+        if !(self.levels.is_empty() && self.anomalies.is_empty()) {
+            options.levels.clone_from(&self.levels);
+        }
+        Some(options)
+    }
 }
 
 #[derive(clap::Args)]
@@ -86,7 +136,8 @@ struct ConvertArguments {
     file: PathBuf,
     #[command(flatten)]
     input: InputArguments,
-    /// The format to write to the standard output; histories of etcd can be written as `etcd` only.
+    /// The format to write to the standard output. Histories of etcd can be written as `etcd` only, and
+    /// `sessions` holds nothing but reads and writes of transactions.
     #[arg(long, value_enum, default_value = "lines")]
     to: OutputName,
 }
@@ -98,13 +149,18 @@ enum FormatName {
     Log,
     Lines,
     Etcd,
+    Case,
+    Sessions,
+    Dbcop,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum OutputName {
     Lines,
     Edn,
+    Json,
     Etcd,
+    Sessions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -170,6 +226,10 @@ impl Status {
 }
 
 fn check(arguments: &CheckArguments) -> Status {
+    if arguments.html.is_some() && arguments.files.len() > 1 {
+        eprintln!("--html: a page shows one history; name one file, or leave it out");
+        return Status::BadInput;
+    }
     let init = match format::edn::read(&arguments.init) {
         Ok(init) => init,
         Err(error) => {
@@ -228,16 +288,30 @@ fn check_file(
     };
     let mut settings =
         Settings { model: arguments.model, semantics: semantics.clone(), ..Settings::default() };
+    let elapsed = Cell::new(Duration::ZERO);
+    let judged = || elapsed.set(begun.elapsed());
+    settings.judged = Some(&judged);
+    settings.draw = arguments.html.is_some();
+    settings.transactions = arguments.transactions.options();
     settings.etcd.ticks_per_second = arguments.ticks_per_second;
     settings.limits = Limits { bytes: arguments.memory_limit << 20, stop: Some(&stop), ..Limits::default() };
     match judge(&recording, &settings) {
         Ok(report) => {
-            let elapsed = begun.elapsed();
-            progress.suspend(|| print_report(file, &report, elapsed, arguments.json));
-            Status::of(&report.verdict)
+            progress.suspend(|| print_report(file, &report, elapsed.get(), arguments.json));
+            match write_page(file, &report, arguments) {
+                Ok(()) => Status::of(&report.verdict),
+                Err(error) => bad_input(file, &error, arguments, progress),
+            }
         }
         Err(error) => bad_input(file, &error, arguments, progress),
     }
+}
+
+fn write_page(file: &Path, report: &Report, arguments: &CheckArguments) -> Result<(), String> {
+    let (Some(to), Some(picture)) = (&arguments.html, &report.picture) else { return Ok(()) };
+    let picture = Picture { title: file.display().to_string(), ..(**picture).clone() };
+    std::fs::write(to, html::page(&picture))
+        .map_err(|error| format!("cannot write {}: {error}", to.display()))
 }
 
 fn bad_input(file: &Path, error: &str, arguments: &CheckArguments, progress: &ProgressBar) -> Status {
@@ -273,6 +347,9 @@ fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
         FormatName::Log => Format::Log,
         FormatName::Lines => Format::Lines,
         FormatName::Etcd => Format::Etcd,
+        FormatName::Case => Format::Case,
+        FormatName::Sessions => Format::Sessions,
+        FormatName::Dbcop => Format::Dbcop,
     });
     let options = ReadOptions { independent: arguments.independent, lenient: arguments.lenient };
     format::read(&text, format, options).map_err(|error| error.to_string())
@@ -300,6 +377,8 @@ fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {
             "milliseconds": milliseconds,
             "rule": violation.map(|violation| violation.rule),
             "reason": reason,
+            "why": report.why,
+            "steps": report.evidence,
             "evidence": violation.map(|violation| &violation.operations),
         });
         return print_line(&line.to_string());
@@ -307,9 +386,9 @@ fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {
     let (operations, model) = (report.operations, report.model);
     let file = file.display();
     print_line(&format!("{file}: {name} ({model}, {operations} operations, {milliseconds:.3} ms)"));
-    if let Some(reason) = reason {
-        let rule = violation.map_or(String::new(), |violation| format!(" [{}]", violation.rule));
-        print_line(&format!("  {reason}{rule}"));
+    let mut rule = violation.map_or(String::new(), |violation| format!(" [{}]", violation.rule));
+    for line in &report.why {
+        print_line(&format!("  {line}{}", std::mem::take(&mut rule)));
     }
     let skipped = report.evidence.len().saturating_sub(EVIDENCE_SHOWN);
     if skipped > 0 {
@@ -325,21 +404,16 @@ const EVIDENCE_SHOWN: usize = 24;
 
 fn convert(arguments: &ConvertArguments) -> Result<(), String> {
     let recording = load(&arguments.file, &arguments.input)?;
-    let mut to = io::BufWriter::new(io::stdout().lock());
-    let written = match (&recording, arguments.to) {
-        (Recording::Named(history), OutputName::Lines) => format::lines::write_named(history, &mut to),
-        (Recording::Named(history), OutputName::Edn) => format::edn::write(history, &mut to),
-        (Recording::Etcd(history), OutputName::Etcd | OutputName::Lines) => {
-            format::lines::write_etcd(history, &mut to)
-        }
-        (Recording::Named(_), OutputName::Etcd) => {
-            return Err("only a history of etcd can be written in the format etcd".to_owned());
-        }
-        (Recording::Etcd(_), OutputName::Edn) => {
-            return Err("a history of etcd can be written in the format etcd only".to_owned());
-        }
+    let to = match arguments.to {
+        OutputName::Lines => Format::Lines,
+        OutputName::Edn => Format::Edn,
+        OutputName::Json => Format::Json,
+        OutputName::Etcd => Format::Etcd,
+        OutputName::Sessions => Format::Sessions,
     };
-    written.and_then(|()| to.flush()).map_err(|error| error.to_string())
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    format::write(&recording, to, &mut out).map_err(|error| error.to_string())?;
+    out.flush().map_err(|error| error.to_string())
 }
 
 /// Prints to the standard output. Whoever closed it does not want the rest.

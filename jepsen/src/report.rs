@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use crate::etcd::{self, EtcdHistory, Options};
+use crate::explain::{self, Picture};
 use crate::format::Recording;
 use crate::format::jepsen::{Answer, Ask};
 use crate::history::{History, Operation};
@@ -11,6 +12,9 @@ use crate::model::Model;
 use crate::models::EtcdModel;
 use crate::models::named::{self, Bound, Semantics, Unmeaning};
 use crate::search::{Limits, check};
+use crate::txn::weak::WeakLevel;
+use crate::txn::{self, TransactionReport, Workload};
+use crate::value::Value;
 use crate::verdict::Verdict;
 
 /// The models that a recording can be judged by.
@@ -24,14 +28,26 @@ pub enum ModelName {
     MultiRegister,
     /// A lock.
     Mutex,
+    /// Transactions that append to lists and read them.
+    ListAppend,
+    /// Transactions that write values, each one once, and read them.
+    RwRegister,
     /// etcd.
     Etcd,
 }
 
 impl ModelName {
     /// All names that [`ModelName::from_str`] knows.
-    pub const NAMES: [&'static str; 6] =
-        ["register", "cas-register", "key-value", "multi-register", "mutex", "etcd"];
+    pub const NAMES: [&'static str; 8] = [
+        "register",
+        "cas-register",
+        "key-value",
+        "multi-register",
+        "mutex",
+        "list-append",
+        "rw-register",
+        "etcd",
+    ];
 }
 
 impl FromStr for ModelName {
@@ -43,6 +59,8 @@ impl FromStr for ModelName {
             "key-value" | "kv" => Ok(ModelName::KeyValue),
             "multi-register" => Ok(ModelName::MultiRegister),
             "mutex" => Ok(ModelName::Mutex),
+            "list-append" => Ok(ModelName::ListAppend),
+            "rw-register" => Ok(ModelName::RwRegister),
             "etcd" => Ok(ModelName::Etcd),
             other => Err(format!("no model {other:?}: expected one of {}", ModelName::NAMES.join(", "))),
         }
@@ -60,6 +78,12 @@ pub struct Settings<'a> {
     pub limits: Limits<'a>,
     /// What the etcd engine may assume.
     pub etcd: Options,
+    /// Whether to draw valid histories, too ([`Report::picture`]). Takes longer than the verdict.
+    pub draw: bool,
+    /// Called when the verdict is there and only its explanation is still to be made. For stopwatches.
+    pub judged: Option<&'a dyn Fn()>,
+    /// What transactions are to be held to; what a file says itself comes first.
+    pub transactions: Option<txn::Options>,
 }
 
 /// A verdict and what belongs to it.
@@ -73,6 +97,12 @@ pub struct Report {
     pub verdict: Verdict,
     /// The operations of a violation, in words, in the order of their calls.
     pub evidence: Vec<String>,
+    /// Why, in words, the clearest first; none for a valid history.
+    pub why: Vec<String>,
+    /// The history as a picture: of every invalid one, of others if asked for.
+    pub picture: Option<Box<Picture>>,
+    /// What was found about transactions.
+    pub transactions: Option<Box<TransactionReport>>,
 }
 
 /// Judges a recording. An error says why the model does not fit it.
@@ -82,6 +112,8 @@ pub fn judge(recording: &Recording, settings: &Settings<'_>) -> Result<Report, S
             Ok(judge_etcd(history, settings))
         }
         Recording::Etcd(_) => Err("operations of etcd can be judged by the model etcd only".to_owned()),
+        Recording::Case(case) => judge_transactions(&case.history, case.workload, &case.options),
+        Recording::Sessions(history) => judge_sessions(history, settings),
         Recording::Named(history) => judge_named(history, settings),
     }
 }
@@ -101,8 +133,33 @@ fn judge_etcd(history: &EtcdHistory, settings: &Settings<'_>) -> Report {
         Some(response) => format!("{} -> {response}", operation.input),
         None => format!("{} -> unknown", operation.input),
     });
+    settings.judged.inspect(|judged| judged());
     let count = operations.operations.len() + history.watches.len();
-    Report { model: "etcd", operations: count, verdict, evidence }
+    let ticks = settings.etcd.ticks_per_second;
+    let picture = is_drawn(&verdict, settings).then(|| explain::picture_of_etcd(history, &verdict, ticks));
+    finish("etcd", count, verdict, evidence, picture)
+}
+
+/// Only what somebody will look at is drawn.
+fn is_drawn(verdict: &Verdict, settings: &Settings<'_>) -> bool {
+    settings.draw || (verdict.is_invalid() && settings.limits.explain)
+}
+
+fn finish(
+    model: &'static str,
+    operations: usize,
+    verdict: Verdict,
+    evidence: Vec<String>,
+    picture: Option<Picture>,
+) -> Report {
+    let why = match (&picture, &verdict) {
+        (Some(picture), _) => picture.why.clone(),
+        (None, Verdict::Valid) => Vec::new(),
+        (None, Verdict::Invalid(violation)) => vec![violation.sentence.clone()],
+        (None, Verdict::Unknown(reason)) => vec![reason.clone()],
+    };
+    let picture = picture.map(|picture| Box::new(Picture { model: model.to_owned(), ..picture }));
+    Report { model, operations, verdict, evidence, why, picture, transactions: None }
 }
 
 fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Result<Report, String> {
@@ -122,8 +179,64 @@ fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Resul
             judge_bound("multi-register", named::multi_register(history, semantics), settings)
         }
         ModelName::Mutex => judge_bound("mutex", named::mutex(history), settings),
+        ModelName::ListAppend => judge_transactions(history, Workload::ListAppend, &options(settings)),
+        ModelName::RwRegister => judge_transactions(history, Workload::Register, &options(settings)),
         ModelName::Etcd => Err("the model etcd needs operations in the format etcd".to_owned()),
     }
+}
+
+fn options(settings: &Settings<'_>) -> txn::Options {
+    settings.transactions.clone().unwrap_or_default()
+}
+
+fn judge_transactions(
+    history: &History<Ask, Answer>,
+    workload: Workload,
+    options: &txn::Options,
+) -> Result<Report, String> {
+    let transactions = txn::bind(history, workload).map_err(|(at, why)| format!("operation {at}: {why}"))?;
+    let (verdict, report) = match txn::check(&transactions, workload, options) {
+        Ok(report) => (report.verdict(), Some(Box::new(report))),
+        Err(unfit) => (Verdict::Unknown(unfit.why), None),
+    };
+    let model = match workload {
+        Workload::ListAppend => "list-append",
+        Workload::Register => "rw-register",
+    };
+    Ok(transaction_report(model, history, verdict, report))
+}
+
+fn transaction_report(
+    model: &'static str,
+    history: &History<Ask, Answer>,
+    verdict: Verdict,
+    transactions: Option<Box<TransactionReport>>,
+) -> Report {
+    let evidence = evidence(&verdict, history, |operation| match operation.output() {
+        Some(answer) if answer.ok && answer.value != Value::Nil => answer.value.to_string(),
+        Some(answer) if !answer.ok => format!("{} (failed)", operation.input.value),
+        _ => operation.input.value.to_string(),
+    });
+    Report { transactions, ..finish(model, history.operations.len(), verdict, evidence, None) }
+}
+
+/// Sessions have no times, so the weak levels are decided, from the strongest asked for down.
+fn judge_sessions(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Result<Report, String> {
+    let transactions =
+        txn::bind(history, Workload::Register).map_err(|(at, why)| format!("transaction {at}: {why}"))?;
+    let asked = settings.transactions.as_ref().map(|options| options.levels.as_slice());
+    let level = asked.map_or(Some(WeakLevel::Causal), WeakLevel::strongest_below);
+    let (verdict, report) = match txn::weak::check(&transactions, level) {
+        Ok(report) => (report.verdict(), Some(report)),
+        Err(unfit) => (Verdict::Unknown(unfit.why), None),
+    };
+    // Above causal there is inference only.
+    let above = asked
+        .is_some_and(|levels| levels.iter().any(|asked| Some(asked.name()) != level.map(WeakLevel::name)));
+    if above && verdict.is_valid() {
+        return judge_transactions(history, Workload::Register, &options(settings));
+    }
+    Ok(transaction_report("rw-register", history, verdict, report.map(Box::new)))
 }
 
 fn judge_bound<M: Model>(
@@ -133,13 +246,20 @@ fn judge_bound<M: Model>(
 ) -> Result<Report, String> {
     let bound = bound.map_err(|error| error.to_string())?;
     let mut verdict = check(&bound.model, &bound.history, &settings.limits);
+    settings.judged.inspect(|judged| judged());
+    let picture = is_drawn(&verdict, settings)
+        .then(|| explain::picture(&bound.model, &bound.history, &bound.origin, &verdict, settings.draw));
+    if let (Verdict::Invalid(violation), Some(picture)) = (&mut verdict, &picture) {
+        // The picture knows who is to be named first.
+        violation.operations.sort_by_key(|index| picture.bars[*index].core != 2);
+    }
     let evidence = evidence(&verdict, &bound.history, |operation| {
         bound.model.describe(&operation.input, operation.output())
     });
     if let Verdict::Invalid(violation) = &mut verdict {
         violation.operations.iter_mut().for_each(|index| *index = bound.origin[*index]);
     }
-    Ok(Report { model: name, operations: bound.history.operations.len(), verdict, evidence })
+    Ok(finish(name, bound.history.operations.len(), verdict, evidence, picture))
 }
 
 /// The operations of a violation, one line each.

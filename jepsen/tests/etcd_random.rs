@@ -9,7 +9,7 @@ use quorate_jepsen::models::EtcdModel;
 use quorate_jepsen::{Limits, Verdict};
 
 const SMALL: Shape =
-    Shape { operations: 30, processes: 4, keys: 3, unknown: 15, values: 0, everything: false };
+    Shape { operations: 30, processes: 4, keys: 3, unknown: 15, values: 0, everything: false, plain: false };
 
 fn always_valid(shape: Shape, seeds: u64, watches: usize) {
     for seed in 0..seeds {
@@ -131,4 +131,14 @@ fn spoiled_watches_are_refuted() {
         refuted += 1;
     }
     assert!(refuted > 1000, "most streams have an event to spoil: {refuted}");
+}
+
+#[test]
+fn a_history_without_a_single_revision_is_valid() {
+    use quorate_jepsen::etcd::{Error, Request, Response};
+    let mut history = EtcdHistory::default();
+    let read = history.operations.invoke(0, 1, Request::Compact { revision: 9 });
+    history.operations.ok(read, 2, Response::refused(Error::FutureRevision));
+    let verdict = check(&history, &Options::default());
+    assert!(verdict.is_valid(), "{verdict}");
 }

@@ -14,7 +14,7 @@ fn named(text: &str, options: ReadOptions) -> String {
             lines::write_named(&history, &mut written).expect("memory is large enough");
             String::from_utf8(written).expect("JSON is text")
         }
-        Ok(Recording::Etcd(_)) => panic!("not a history of etcd"),
+        Ok(other) => panic!("not operations by name: {other:?}"),
         Err(error) => format!("error {error}"),
     }
 }
@@ -130,7 +130,15 @@ fn edn_is_written_so_that_it_is_read_again() {
 
 #[test]
 fn histories_of_etcd_are_written_so_that_they_are_read_again() {
-    let shape = Shape { operations: 60, processes: 4, keys: 3, unknown: 15, values: 0, everything: true };
+    let shape = Shape {
+        operations: 60,
+        processes: 4,
+        keys: 3,
+        unknown: 15,
+        values: 0,
+        everything: true,
+        plain: false,
+    };
     for seed in 0..50 {
         let mut random = Random::new(seed);
         let mut recorded = correct_history(&mut random, shape);
@@ -186,7 +194,7 @@ proptest! {
         seed in 0..1000u64, place in any::<prop::sample::Index>(), byte in any::<u8>(),
         number in prop_oneof![any::<i64>(), Just(i64::MAX), Just(i64::MIN), -3..9i64]
     ) {
-        let shape = Shape { operations: 12, processes: 3, keys: 2, unknown: 20, values: 0, everything: true };
+        let shape = Shape { operations: 12, processes: 3, keys: 2, unknown: 20, values: 0, everything: true, plain: false };
         let mut random = Random::new(seed);
         let mut recorded = correct_history(&mut random, shape);
         let stream = correct_watch(&mut random, &recorded, shape);

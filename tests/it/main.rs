@@ -6,6 +6,7 @@ mod etcdctl;
 mod failover;
 mod http2;
 mod kill;
+mod load;
 mod quoratectl;
 mod side_by_side;
 mod tidy;

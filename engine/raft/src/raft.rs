@@ -193,6 +193,11 @@ impl<C: Command> Raft<C> {
             self.announced = announced;
             self.outputs.push_back(Output::RoleChanged);
         }
+        if let State::Leader(_) = self.state {
+            self.advance_commit();
+            self.maybe_leave_joint();
+        }
+        // Before the first message to whoever is new.
         if let Some(Membership { configuration, command }) = self.memberships.take_news() {
             self.outputs.push_back(Output::ConfigurationChanged { configuration, command });
         }

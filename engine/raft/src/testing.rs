@@ -6,7 +6,6 @@
 //! After each step the [`Invariants`] are checked; a violation panics.
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -18,8 +17,11 @@ use crate::{
 };
 
 mod invariants;
+mod trace;
 
 pub use invariants::Invariants;
+pub use trace::entry_lines;
+use trace::trace_line;
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -89,6 +91,10 @@ pub struct Cluster<C> {
     pub invariants: Invariants<C>,
     /// What happened since this was last taken, one line each; nothing unless it is `Some`.
     pub trace: Option<Vec<String>>,
+    /// What everybody starts from.
+    genesis: SnapshotMeta,
+    /// Everybody's, but for the id.
+    config: Config,
     /// Distinguishes this cluster's random choices from those of others.
     pub seed: u64,
     next_read: u64,
@@ -97,34 +103,42 @@ pub struct Cluster<C> {
 impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
     /// A cluster of new members, all started.
     pub fn new(seed: u64, configuration: &Configuration, configure: impl Fn(&mut Config)) -> Cluster<C> {
+        let mut config = Config::new(NodeId(1));
+        configure(&mut config);
+        let snapshot = SnapshotMeta { position: Position::default(), configuration: configuration.clone() };
         let mut cluster = Cluster {
             members: BTreeMap::new(),
             network: Vec::new(),
             transfers: Vec::new(),
-            invariants: Invariants::new(),
+            invariants: Invariants::new(configuration.clone()),
             trace: None,
             seed,
             next_read: 1,
+            genesis: snapshot,
+            config,
         };
-        let snapshot = SnapshotMeta { position: Position::default(), configuration: configuration.clone() };
-        let disk = Stored { hard_state: HardState::default(), snapshot, entries: Vec::new() };
-        for id in configuration.members() {
-            let mut config = Config::new(id);
-            configure(&mut config);
-            let member = Member {
-                raft: None,
-                now: Instant(0),
-                disk: disk.clone(),
-                writes: VecDeque::new(),
-                applied: Position::default(),
-                applied_configuration: configuration.clone(),
-                config,
-                starts: 0,
-            };
-            cluster.members.insert(id, member);
-            cluster.restart(id);
-        }
+        configuration.members().for_each(|id| cluster.join(id));
         cluster
+    }
+
+    /// A member starts for the first time, with an empty disk: one of the first members, or one that was added,
+    /// or is about to be. It learns from the leader who the members are.
+    pub fn join(&mut self, id: NodeId) {
+        let configuration = self.genesis.configuration.clone();
+        let snapshot = self.genesis.clone();
+        let disk = Stored { hard_state: HardState::default(), snapshot, entries: Vec::new() };
+        let member = Member {
+            raft: None,
+            now: self.members.values().map(|member| member.now).max().unwrap_or_default(),
+            disk,
+            writes: VecDeque::new(),
+            applied: Position::default(),
+            applied_configuration: configuration,
+            config: Config { id, ..self.config.clone() },
+            starts: 0,
+        };
+        self.members.insert(id, member);
+        self.restart(id);
     }
 
     /// Makes a member crash. Of its unfinished writes, the first `survive` happen to be durable, and of
@@ -168,6 +182,7 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
     pub fn set_disk(&mut self, id: NodeId, hard_state: HardState, entries: Vec<Entry<C>>) {
         self.crash(id, 0, 0);
         let write = Write { id: Default::default(), hard_state: Some(hard_state), entries, sync: true };
+        self.invariants.on_disk_replaced(id);
         let member = self.member(id);
         member.disk.entries.clear();
         member.disk.apply(&write);
@@ -175,9 +190,10 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
         self.invariants.on_write(&write, &self.members[&id]);
     }
 
-    /// Something happens to a member, by its clock now. Crashed members take no notice.
+    /// Something happens to a member, by its clock now. Crashed members, and those that never started, take no
+    /// notice.
     pub fn handle(&mut self, id: NodeId, input: Input<C>) {
-        let member = self.member(id);
+        let Some(member) = self.members.get_mut(&id) else { return };
         let Some(raft) = &mut member.raft else { return };
         raft.handle(member.now, input);
         self.drain(id);
@@ -258,10 +274,8 @@ impl<C: Command + PartialEq + fmt::Debug> Cluster<C> {
     /// The snapshot transfer at this place ends: the file is durable at its receiver, or lost.
     pub fn finish_transfer(&mut self, place: usize, success: bool) {
         let Transfer { from, to, term, meta } = self.transfers.remove(place);
-        let receiver = self.member(to);
-        if !success || receiver.raft.is_none() {
-            return self.handle(from, Input::SnapshotFailed { to });
-        }
+        let receiver = self.members.get_mut(&to).filter(|receiver| success && receiver.raft.is_some());
+        let Some(receiver) = receiver else { return self.handle(from, Input::SnapshotFailed { to }) };
         if meta.position.index > receiver.disk.snapshot.position.index {
             receiver.disk.snapshot = meta.clone();
         }
@@ -383,56 +397,4 @@ impl<C: Clone> Stored<C> {
     pub fn last(&self) -> Index {
         self.entries.last().map_or(Index(0), |entry| entry.index).max(self.snapshot.position.index)
     }
-}
-
-/// How an output reads in a trace.
-fn trace_line<C: fmt::Debug>(id: NodeId, output: &Output<C>) -> Option<String> {
-    Some(match output {
-        Output::Send { to, message } => format!("n{id}→n{to} {message}"),
-        Output::Persist(write) => format!("n{id} writes {}", write_line(write)),
-        Output::Committed(entries) => format!("n{id} applies {}", entry_lines(entries)),
-        Output::ReadReady { id: read, index } => format!("n{id} may answer read {read} at {index}"),
-        Output::ReadDropped { id: read } => format!("n{id} drops read {read}"),
-        Output::Refused(command) => format!("n{id} refuses {command:?}"),
-        Output::SnapshotNeeded { to } => format!("n{id} must send n{to} a snapshot"),
-        Output::Restore(meta) => format!("n{id} restores the snapshot at {}", meta.position),
-        Output::ChangeRefused { command, reason } => format!("n{id} refuses {command:?}: {reason}"),
-        Output::ConfigurationChanged { configuration, .. } => format!("n{id} is in {configuration}"),
-        Output::TransferEnded { to, ok } => {
-            let to = to.map_or(String::from("nobody"), |to| format!("n{to}"));
-            format!("n{id} has {}handed over to {to}", if *ok { "" } else { "not " })
-        }
-        Output::PeerLostLog { peer, had, has } => {
-            format!("n{id} notices that n{peer}, which had acknowledged {had}, has at most {has}")
-        }
-        Output::RoleChanged => return None,
-    })
-}
-
-fn write_line<C: fmt::Debug>(write: &Write<C>) -> String {
-    let mut line = format!("#{}", write.id);
-    if let Some(HardState { term, vote, commit }) = write.hard_state {
-        let vote = vote.map_or(String::from("nobody"), |vote| format!("n{vote}"));
-        line += &format!(" term={term} vote={vote} commit={commit}");
-    }
-    if !write.entries.is_empty() {
-        line += &format!(" entries {}", entry_lines(&write.entries));
-    }
-    if !write.sync {
-        line += " (unsynced)";
-    }
-    line
-}
-
-/// Entries with what they say: `3@1 noop, 4@1 "x"`.
-pub fn entry_lines<C: fmt::Debug>(entries: &[Entry<C>]) -> String {
-    let line = |entry: &Entry<C>| {
-        let position = entry.position();
-        match &entry.payload {
-            Payload::Noop => format!("{position} noop"),
-            Payload::Command(command) => format!("{position} {command:?}"),
-            Payload::Membership(membership) => format!("{position} {}", membership.configuration),
-        }
-    };
-    entries.iter().map(line).collect::<Vec<_>>().join(", ")
 }

@@ -12,14 +12,14 @@
 //! The first two depend on the history alone, never on earlier choices. That is what lets the replay skip
 //! decisions which have nothing to do with a conflict.
 
-use std::collections::HashMap;
-
 use super::EtcdHistory;
-use super::order::{Decision, EtcdOperation, Options, Placed, Role, seen_versions};
+use super::order::{Decision, EtcdOperation, Options, seen_versions};
 use super::outcome::{KeyValue, Reply, Response};
+use super::placing::{Order, Role};
 use super::request::{Bytes, Keys, Request};
-use super::store::Store;
-use super::watch::{Event, Window};
+use super::timeline::{KeyId, Timeline};
+use super::watch::Window;
+use crate::hash::FastMap;
 use crate::{Verdict, Violation};
 
 /// The unclaimed revisions of a history and what may explain them.
@@ -28,16 +28,28 @@ pub(super) struct Gaps<'h> {
     /// By call.
     candidates: Vec<Candidate>,
     /// Revocations that returned a revision and may have made it.
-    revocations: HashMap<i64, Vec<i64>>,
-    /// Returns of operations by the revision they returned, least return from here on.
-    deadlines: Vec<(i64, u64)>,
-    /// What responses and events show of unclaimed revisions.
-    evidence: HashMap<i64, Vec<Sight<'h>>>,
-    /// When keys were seen, by revision: the mod revision, or `None` if absent.
-    sights: HashMap<&'h [u8], Vec<(i64, Option<i64>)>>,
+    revocations: FastMap<i64, Vec<i64>>,
+    /// What is known of each unclaimed revision.
+    gaps: Vec<Gap<'h>>,
+    /// By revision, from `first` on: the number of its gap, or [`CLAIMED`].
+    numbers: Vec<u32>,
+    first: i64,
+    /// By key, when it was seen: at which revision, and which version (its mod revision, or `None` if it was
+    /// absent). In the order of revisions, and only for keys that candidates write.
+    sights: Vec<Vec<(i64, Option<i64>)>>,
     windows: Vec<Window<'h>>,
     /// The versions before, which watch events show, by the revision of the event.
-    previous: HashMap<i64, Vec<&'h KeyValue>>,
+    previous: FastMap<i64, Vec<&'h KeyValue>>,
+}
+
+/// What is known of an unclaimed revision.
+struct Gap<'h> {
+    /// When it, or a later one, was seen first.
+    deadline: u64,
+    /// How many candidates, counted from the earliest called, were called in time.
+    in_time: usize,
+    /// What responses and events show of it.
+    evidence: Vec<Sight<'h>>,
 }
 
 /// An operation that may have taken effect.
@@ -45,6 +57,8 @@ struct Candidate {
     call: u64,
     cause: Cause,
     used: bool,
+    /// The one key that it writes, if it writes one.
+    key: Option<KeyId>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +69,7 @@ enum Cause {
     Expiry(i64),
 }
 
-/// What is known of an unclaimed revision.
+/// What is seen of an unclaimed revision.
 enum Sight<'h> {
     Put(&'h KeyValue),
     Deletion(&'h Bytes),
@@ -64,41 +78,52 @@ enum Sight<'h> {
 impl<'h> Gaps<'h> {
     pub fn new(
         history: &'h EtcdHistory,
-        placed: &[Placed],
-        initial: &Store,
-        last: i64,
+        order: &Order,
+        store: &Timeline<'h>,
         options: &Options,
     ) -> Result<Gaps<'h>, Verdict> {
-        let operations = &history.operations.operations;
+        let initial = store.revision();
         let mut gaps = Gaps {
-            operations,
+            operations: &history.operations.operations,
             candidates: Vec::new(),
-            revocations: HashMap::new(),
-            deadlines: Vec::new(),
-            evidence: HashMap::new(),
-            sights: HashMap::new(),
+            revocations: FastMap::default(),
+            gaps: Vec::new(),
+            numbers: Vec::new(),
+            first: initial.saturating_add(1),
+            sights: Vec::new(),
             windows: history.watches.iter().filter_map(Window::of).collect(),
-            previous: HashMap::new(),
+            previous: FastMap::default(),
         };
-        let unclaimed = unclaimed_count(placed, initial.revision(), last);
+        let revisions = u64::try_from(order.last.saturating_sub(initial)).unwrap_or(0);
+        let unclaimed = revisions.saturating_sub(order.makers);
         if unclaimed == 0 {
             return Ok(gaps);
         }
-        gaps.collect_candidates(options);
-        gaps.collect_revocations(placed);
-        gaps.collect_deadlines(history, placed);
+        gaps.collect_candidates(store, options);
+        gaps.collect_revocations(order);
         let explanations = gaps.candidates.len() + gaps.revocations.len();
         if unclaimed > explanations as u64 {
-            return Err(gaps.too_many(placed, initial.revision(), unclaimed).into());
+            return Err(gaps.too_many(order, unclaimed).into());
         }
-        gaps.collect_evidence(history, placed, initial.revision());
-        gaps.collect_sights(placed);
+        // From here on there are at most as many revisions as operations.
+        gaps.collect_previous(history);
+        gaps.number(order);
+        gaps.collect_evidence(history, order);
+        gaps.collect_sights(order, store);
         Ok(gaps)
     }
 
-    fn collect_candidates(&mut self, options: &Options) {
+    fn collect_previous(&mut self, history: &'h EtcdHistory) {
+        for event in history.watches.iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
+            if let Some(kv) = &event.previous {
+                self.previous.entry(event.kv.mod_revision).or_default().push(kv);
+            }
+        }
+    }
+
+    fn collect_candidates(&mut self, store: &Timeline<'_>, options: &Options) {
         for (index, operation) in self.operations.iter().enumerate() {
-            let (call, cause) = match (&operation.input, operation.output()) {
+            let (call, cause, key) = match (&operation.input, operation.output()) {
                 (Request::LeaseGrant { id, ttl }, output) => {
                     let (id, ttl) = match output {
                         Some(Response { result: Ok(Reply::Lease { id, ttl }), .. }) => (*id, *ttl),
@@ -107,89 +132,116 @@ impl<'h> Gaps<'h> {
                     };
                     let ticks = options.ticks_per_second.unwrap_or(0);
                     let life = u64::try_from(ttl).unwrap_or(0).saturating_mul(ticks);
-                    (operation.call.saturating_add(life), Cause::Expiry(id))
+                    (operation.call.saturating_add(life), Cause::Expiry(id), None)
                 }
-                (request, None) if request.may_write() => (operation.call, Cause::Operation(index as u32)),
+                (request, None) if request.may_write() => {
+                    let key = single_key(request).and_then(|key| store.id(key));
+                    (operation.call, Cause::Operation(index as u32), key)
+                }
                 _ => continue,
             };
-            self.candidates.push(Candidate { call, cause, used: false });
+            self.candidates.push(Candidate { call, cause, used: false, key });
         }
         // How long leases from before the history still live is not known.
-        let expiry = |id| Candidate { call: 0, cause: Cause::Expiry(id), used: false };
+        let expiry = |id| Candidate { call: 0, cause: Cause::Expiry(id), used: false, key: None };
         self.candidates.extend(options.initial.leases().map(expiry));
         self.candidates.sort_by_key(|candidate| candidate.call);
     }
 
-    fn collect_revocations(&mut self, placed: &[Placed]) {
-        for placed in placed {
+    fn collect_revocations(&mut self, order: &Order) {
+        if !order.has_leases {
+            return;
+        }
+        for placed in &order.placed {
             if let Request::LeaseRevoke { id } = self.operations[placed.operation as usize].input {
                 self.revocations.entry(placed.revision).or_default().push(id);
             }
         }
     }
 
-    fn collect_deadlines(&mut self, history: &EtcdHistory, placed: &[Placed]) {
-        let returns = placed.iter().map(|placed| {
-            let operation = &self.operations[placed.operation as usize];
-            (placed.revision, operation.return_time())
-        });
-        self.deadlines = returns.collect();
-        for stream in &history.watches {
-            self.deadlines.extend(stream.responses.iter().map(|response| (response.reach(), response.at)));
+    /// Numbers the unclaimed revisions and finds when each was seen first.
+    fn number(&mut self, order: &Order) {
+        let count = usize::try_from(order.last - self.first + 1).expect("counted before");
+        let mut deadlines = vec![u64::MAX; count];
+        self.numbers = vec![0; count];
+        let place = |revision: i64| usize::try_from(revision - self.first).ok();
+        for placed in &order.placed {
+            let Some(at) = place(placed.revision) else { continue };
+            deadlines[at] = deadlines[at].min(placed.end);
+            if placed.role == Role::Maker {
+                self.numbers[at] = CLAIMED;
+            }
         }
-        self.deadlines.sort_unstable();
         let mut least = u64::MAX;
-        for (_, at) in self.deadlines.iter_mut().rev() {
-            least = least.min(*at);
-            *at = least;
+        for (revision, at) in &order.shown {
+            match place(*revision) {
+                Some(place) if place < count => deadlines[place] = deadlines[place].min(*at),
+                // A refusal may show more than anybody else saw.
+                Some(_) => least = least.min(*at),
+                None => {}
+            }
+        }
+        for deadline in deadlines.iter_mut().rev() {
+            least = least.min(*deadline);
+            *deadline = least;
+        }
+        for (number, deadline) in self.numbers.iter_mut().zip(deadlines) {
+            if *number == CLAIMED {
+                continue;
+            }
+            *number = self.gaps.len() as u32;
+            let in_time = self.candidates.partition_point(|candidate| candidate.call <= deadline);
+            self.gaps.push(Gap { deadline, in_time, evidence: Vec::new() });
         }
     }
 
-    fn collect_evidence(&mut self, history: &'h EtcdHistory, placed: &[Placed], initial: i64) {
-        let claimed = |revision: i64| {
-            let at = placed.partition_point(|placed| placed.revision < revision);
-            revision <= initial
-                || placed.get(at).is_some_and(|first| first.revision == revision && first.role == Role::Maker)
-        };
+    /// The number of an unclaimed revision.
+    fn gap_number(&self, revision: i64) -> Option<usize> {
+        let at = usize::try_from(revision.checked_sub(self.first)?).ok()?;
+        self.numbers.get(at).filter(|number| **number != CLAIMED).map(|number| *number as usize)
+    }
+
+    fn gap(&self, revision: i64) -> Option<&Gap<'h>> {
+        self.gap_number(revision).map(|number| &self.gaps[number])
+    }
+
+    fn add_evidence(&mut self, revision: i64, sight: Sight<'h>) {
+        if let Some(number) = self.gap_number(revision) {
+            let evidence = &mut self.gaps[number].evidence;
+            if !evidence.last().is_some_and(|last| last.same(&sight)) {
+                evidence.push(sight);
+            }
+        }
+    }
+
+    fn collect_evidence(&mut self, history: &'h EtcdHistory, order: &Order) {
         let operations = self.operations;
-        let evidence = &mut self.evidence;
-        for placed in placed {
+        for placed in &order.placed {
             let operation = &operations[placed.operation as usize];
             let Some(Response { result: Ok(reply), .. }) = operation.output() else { continue };
-            if !shows_values(&operation.input) {
-                continue;
+            if shows_values(&operation.input) {
+                seen_versions(reply, &mut |kv| self.add_evidence(kv.mod_revision, Sight::Put(kv)));
             }
-            seen_versions(reply, &mut |kv| {
-                if !claimed(kv.mod_revision) {
-                    evidence.entry(kv.mod_revision).or_default().push(Sight::Put(kv));
-                }
-            });
         }
         for event in history.watches.iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
             if let Some(kv) = &event.previous {
-                self.previous.entry(event.kv.mod_revision).or_default().push(kv);
-                if !claimed(kv.mod_revision) {
-                    evidence.entry(kv.mod_revision).or_default().push(Sight::Put(kv));
-                }
+                self.add_evidence(kv.mod_revision, Sight::Put(kv));
             }
-            if !claimed(event.kv.mod_revision) {
-                let sight =
-                    if event.deleted { Sight::Deletion(&event.kv.key) } else { Sight::Put(&event.kv) };
-                evidence.entry(event.kv.mod_revision).or_default().push(sight);
-            }
+            let sight = if event.deleted { Sight::Deletion(&event.kv.key) } else { Sight::Put(&event.kv) };
+            self.add_evidence(event.kv.mod_revision, sight);
         }
-        evidence.values_mut().for_each(|sights| sights.dedup_by(|left, right| left.same(right)));
     }
 
     /// Collects when the keys that candidates write were seen.
-    fn collect_sights(&mut self, placed: &[Placed]) {
-        let mut sights: HashMap<&[u8], Vec<(i64, Option<i64>)>> = HashMap::new();
-        for candidate in &self.candidates {
-            if let Some(key) = self.single_key(candidate) {
-                sights.entry(key).or_default();
-            }
-        }
-        for placed in placed {
+    fn collect_sights(&mut self, order: &Order, store: &Timeline<'_>) {
+        let mut written = vec![false; store.key_count()];
+        self.candidates
+            .iter()
+            .filter_map(|candidate| candidate.key)
+            .for_each(|id| written[id as usize] = true);
+        let mut sights = vec![Vec::new(); written.len()];
+        let id_of = |key: &Bytes| store.id(key.as_slice()).filter(|id| written[*id as usize]);
+        for placed in &order.placed {
             let operation = &self.operations[placed.operation as usize];
             let (Request::Range(range), Some(Response { result: Ok(Reply::Range { kvs, .. }), .. })) =
                 (&operation.input, operation.output())
@@ -197,40 +249,31 @@ impl<'h> Gaps<'h> {
                 continue;
             };
             let revision = if range.revision > 0 { range.revision } else { placed.revision };
-            if range.keys.is_single()
-                && kvs.is_empty()
-                && !range.count_only
-                && !range.has_filter()
-                && let Some(seen) = sights.get_mut(range.keys.key.as_slice())
-            {
-                seen.push((revision, None));
+            if range.keys.is_single() && kvs.is_empty() && !range.count_only && !range.has_filter() {
+                if let Some(id) = id_of(&range.keys.key) {
+                    sights[id as usize].push((revision, None));
+                }
+                continue;
             }
             for kv in kvs {
-                if let Some(seen) = sights.get_mut(kv.key.as_slice()) {
-                    seen.push((revision, Some(kv.mod_revision)));
+                if let Some(id) = id_of(&kv.key) {
+                    sights[id as usize].push((revision, Some(kv.mod_revision)));
                 }
             }
         }
-        sights.values_mut().for_each(|seen| seen.sort_unstable());
-        self.sights = sights;
-    }
-
-    /// The one key that a candidate writes, if it writes one.
-    fn single_key(&self, candidate: &Candidate) -> Option<&'h [u8]> {
-        let Cause::Operation(index) = candidate.cause else { return None };
-        let operations: &'h [EtcdOperation] = self.operations;
-        match &operations[index as usize].input {
-            Request::Put(put) => Some(put.key.as_slice()),
-            Request::Delete(delete) if delete.keys.is_single() => Some(delete.keys.key.as_slice()),
-            _ => None,
+        if order.has_past {
+            sights.iter_mut().for_each(|seen| seen.sort_unstable());
         }
+        self.sights = sights;
     }
 
     /// How many candidates, counted from the earliest called, were called in time for a revision.
     fn in_time(&self, revision: i64) -> usize {
-        let at = self.deadlines.partition_point(|(seen, _)| *seen < revision);
-        let deadline = self.deadlines.get(at).map_or(u64::MAX, |(_, at)| *at);
-        self.candidates.partition_point(|candidate| candidate.call <= deadline)
+        self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time)
+    }
+
+    fn evidence(&self, revision: i64) -> &[Sight<'h>] {
+        self.gap(revision).map_or(&[], |gap| &gap.evidence)
     }
 
     fn revocations_at(&self, revision: i64) -> &[i64] {
@@ -239,7 +282,7 @@ impl<'h> Gaps<'h> {
 
     /// Whether a candidate could explain a revision, whatever explains the others.
     fn is_viable(&self, candidate: &Candidate, revision: i64) -> bool {
-        let evidence = self.evidence.get(&revision).map_or(&[][..], Vec::as_slice);
+        let evidence = self.evidence(revision);
         let Cause::Operation(index) = candidate.cause else {
             return evidence.iter().all(|sight| matches!(sight, Sight::Deletion(_)));
         };
@@ -247,7 +290,7 @@ impl<'h> Gaps<'h> {
         if !evidence.iter().all(|sight| could_make(request, sight)) {
             return false;
         }
-        let Some(seen) = self.single_key(candidate).and_then(|key| self.sights.get(key)) else { return true };
+        let Some(seen) = candidate.key.map(|key| &self.sights[key as usize]) else { return true };
         let next = seen.partition_point(|(at, _)| *at < revision);
         // Seen unchanged since before this revision: then it was not written at it.
         !matches!(seen.get(next), Some((_, Some(modified))) if *modified < revision)
@@ -279,13 +322,13 @@ impl<'h> Gaps<'h> {
     }
 
     /// Applies the next candidate that can explain the decision's revision: revocations that returned it,
-    /// then unknown operations, the latest called first. Gives the keys it changed and when it was called.
+    /// then unknown operations, the latest called first. False if there is none left.
     pub fn choose(
         &mut self,
         decision: &mut Decision,
-        store: &mut Store,
+        store: &mut Timeline<'h>,
         steps_left: &mut u64,
-    ) -> Option<(Vec<Bytes>, u64)> {
+    ) -> bool {
         let revision = decision.revision;
         let revocations = self.revocations_at(revision).len();
         let in_time = self.in_time(revision);
@@ -294,8 +337,8 @@ impl<'h> Gaps<'h> {
             decision.tried += 1;
             if number < revocations {
                 let id = self.revocations_at(revision)[number];
-                if let Some(changed) = self.attempt(&Request::LeaseRevoke { id }, revision, store) {
-                    return Some((changed, 0));
+                if store.expire(id, 0) && self.agrees(revision, store) {
+                    return true;
                 }
                 continue;
             }
@@ -305,17 +348,20 @@ impl<'h> Gaps<'h> {
                 continue;
             }
             *steps_left = steps_left.saturating_sub(1);
-            let request = match candidate.cause {
-                Cause::Operation(index) => &self.operations[index as usize].input,
-                Cause::Expiry(id) => &Request::LeaseRevoke { id },
+            let changed = match candidate.cause {
+                Cause::Operation(operation) => {
+                    let operations: &'h [EtcdOperation] = self.operations;
+                    store.apply(&operations[operation as usize].input, candidate.call)
+                }
+                Cause::Expiry(id) => store.expire(id, candidate.call),
             };
-            if let Some(changed) = self.attempt(request, revision, store) {
+            if changed && self.agrees(revision, store) {
                 self.candidates[index].used = true;
                 decision.chosen = Some(index);
-                return Some((changed, self.candidates[index].call));
+                return true;
             }
         }
-        None
+        false
     }
 
     /// Frees what a decision had chosen.
@@ -325,51 +371,46 @@ impl<'h> Gaps<'h> {
         }
     }
 
-    /// Applies a request if it makes the revision and agrees with everything seen of it.
-    fn attempt(&self, request: &Request, revision: i64, store: &mut Store) -> Option<Vec<Bytes>> {
-        let changed = store.execute(request).ok()?.changed;
-        if changed.is_empty() {
-            return None;
-        }
+    /// Whether the revision just made agrees with everything seen of it. If not, it is taken back.
+    fn agrees(&self, revision: i64, store: &mut Timeline<'h>) -> bool {
         debug_assert_eq!(store.revision(), revision, "gaps are explained in order");
-        let evidence = self.evidence.get(&revision).map_or(&[][..], Vec::as_slice);
-        let agrees = evidence.iter().all(|sight| match sight {
-            Sight::Put(kv) => store.current(kv.key.as_slice()) == Some(*kv),
-            Sight::Deletion(key) => changed.contains(key) && store.current(key.as_slice()).is_none(),
+        let seen = self.evidence(revision).iter().all(|sight| match sight {
+            Sight::Put(kv) => store.is_present(kv),
+            Sight::Deletion(key) => store.just_deleted(key.as_slice()),
         });
-        let covered = || {
-            let events: Vec<Event> = changed.iter().map(|key| Event::at(store, key, revision)).collect();
-            self.windows.iter().all(|window| window.agrees(revision, &events))
-        };
-        if agrees
-            && self.previous_differs(revision, store).is_none()
-            && (self.windows.is_empty() || covered())
-        {
-            return Some(changed);
+        let agrees =
+            seen && self.previous_differs(revision, store).is_none() && self.is_watched_so(revision, store);
+        if !agrees {
+            store.undo();
         }
-        store.undo(&changed);
-        None
+        agrees
+    }
+
+    /// Whether all watches that cover the revision just made show it as it is in the store.
+    pub fn is_watched_so(&self, revision: i64, store: &Timeline<'_>) -> bool {
+        if self.windows.is_empty() {
+            return true;
+        }
+        let events = store.latest_events();
+        self.windows.iter().all(|window| window.agrees(revision, &events))
     }
 
     /// A key of which some watch showed another version before `revision` than the one in the store.
-    pub fn previous_differs(&self, revision: i64, store: &Store) -> Option<&'h KeyValue> {
+    pub fn previous_differs(&self, revision: i64, store: &Timeline<'_>) -> Option<&'h KeyValue> {
         let shown = self.previous.get(&revision)?;
-        shown
-            .iter()
-            .copied()
-            .find(|kv| store.version_at(kv.key.as_slice(), revision.saturating_sub(1)) != Some(*kv))
+        let before = |kv: &KeyValue| store.version_at(kv.key.as_slice(), revision.saturating_sub(1));
+        shown.iter().copied().find(|kv| before(kv).as_ref() != Some(*kv))
     }
 
     /// The violation if a revision has no explanation.
     pub fn unexplained(&self, revision: i64) -> Violation {
-        let at = self.deadlines.partition_point(|(seen, _)| *seen < revision);
-        let deadline = self.deadlines.get(at).map_or(u64::MAX, |(_, at)| *at);
+        let deadline = self.gap(revision).map(|gap| gap.deadline);
         let witness = self.operations.iter().position(|operation| {
-            operation.return_time() == deadline
-                && operation.output().is_some_and(|response| response.revision >= revision)
+            operation.output().is_some_and(|response| response.revision >= revision)
+                && deadline.is_none_or(|deadline| operation.return_time() == deadline)
         });
         let candidates = self.in_time(revision);
-        let shown = match self.evidence.get(&revision).and_then(|sights| sights.first()) {
+        let shown = match self.evidence(revision).first() {
             Some(Sight::Put(kv)) => format!(", which shows as {kv},"),
             Some(Sight::Deletion(key)) => format!(", which shows as a deletion of {key},"),
             None => String::new(),
@@ -382,9 +423,9 @@ impl<'h> Gaps<'h> {
     }
 
     /// The violation if there are fewer explanations than unclaimed revisions.
-    fn too_many(&self, placed: &[Placed], initial: i64, unclaimed: u64) -> Violation {
-        let makers = placed.iter().filter(|placed| placed.role == Role::Maker);
-        let mut next = initial + 1;
+    fn too_many(&self, order: &Order, unclaimed: u64) -> Violation {
+        let makers = order.placed.iter().filter(|placed| placed.role == Role::Maker);
+        let mut next = self.first;
         for maker in makers {
             if maker.revision > next {
                 break;
@@ -435,8 +476,14 @@ fn could_make(request: &Request, sight: &Sight<'_>) -> bool {
     }
 }
 
-/// How many revisions up to `last` no answered operation made.
-fn unclaimed_count(placed: &[Placed], initial: i64, last: i64) -> u64 {
-    let makers = placed.iter().filter(|placed| placed.role == Role::Maker).count() as u64;
-    last.saturating_sub(initial).unsigned_abs().saturating_sub(makers)
+/// The one key that a request writes, if it writes one.
+fn single_key(request: &Request) -> Option<&[u8]> {
+    match request {
+        Request::Put(put) => Some(put.key.as_slice()),
+        Request::Delete(delete) if delete.keys.is_single() => Some(delete.keys.key.as_slice()),
+        _ => None,
+    }
 }
+
+/// Stands for the number of a gap where there is none.
+const CLAIMED: u32 = u32::MAX;

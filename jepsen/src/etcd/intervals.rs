@@ -1,154 +1,17 @@
 //! What can be said of operations by their times alone.
 //!
-//! The *floor* of a moment is the greatest revision that any response had shown strictly before it. Whatever
-//! is called at that moment happens at or above its floor. One sweep over calls and returns finds all floors.
-//!
 //! Leases, compactions and refusals carry no revision that places them, so their rules compare intervals: an
 //! operation surely happened before another only if it returned before the other was called. That never
 //! accuses wrongly.
 
 use std::collections::HashMap;
 
-use super::order::{EtcdOperation, Options, Placed, Role};
+use super::order::{EtcdOperation, Options};
 use super::outcome::{Error, Reply, Response};
+use super::realtime::{NOBODY, Revisions};
 use super::request::Request;
-use super::store::Store;
-use super::watch::WatchStream;
+use super::timeline::Timeline;
 use crate::Violation;
-
-/// The floors of all operations.
-pub(super) struct Revisions {
-    /// By operation: the greatest revision shown before its call, and by which operation (`NOBODY` if by a
-    /// watch).
-    floors: Vec<(i64, u32)>,
-}
-
-impl Revisions {
-    pub fn new(operations: &[EtcdOperation], watches: &[WatchStream]) -> Revisions {
-        let mut returns: Vec<(u64, i64, u32)> = Vec::with_capacity(operations.len());
-        for (index, operation) in operations.iter().enumerate() {
-            if let Some(returned) = &operation.returned
-                && shows_revision(&operation.input)
-                && returned.output.revision > 0
-            {
-                returns.push((returned.at, returned.output.revision, index as u32));
-            }
-        }
-        for response in watches.iter().flat_map(|stream| &stream.responses) {
-            returns.push((response.at, response.reach(), NOBODY));
-        }
-        returns.sort();
-        let mut calls: Vec<(u64, u32)> =
-            operations.iter().enumerate().map(|(index, operation)| (operation.call, index as u32)).collect();
-        calls.sort();
-
-        let mut floors = vec![(0, NOBODY); operations.len()];
-        let mut floor = (0, NOBODY);
-        let mut returns = returns.into_iter().peekable();
-        for (call, index) in calls {
-            while let Some((_, revision, by)) = returns.next_if(|(at, _, _)| *at < call) {
-                if revision > floor.0 {
-                    floor = (revision, by);
-                }
-            }
-            floors[index as usize] = floor;
-        }
-        Revisions { floors }
-    }
-
-    /// The greatest revision shown before an operation's call.
-    pub fn floor(&self, operation: usize) -> i64 {
-        self.floors[operation].0
-    }
-}
-
-/// Whether the revision in the response is one that the whole cluster had reached by then.
-fn shows_revision(request: &Request) -> bool {
-    !matches!(
-        request,
-        Request::Compact { .. } | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. }
-    )
-}
-
-/// Nobody goes back behind what was shown before it was called.
-pub(super) fn check_real_time(
-    operations: &[EtcdOperation],
-    placed: &[Placed],
-    revisions: &Revisions,
-    options: &Options,
-) -> Result<(), Violation> {
-    for placed in placed {
-        let index = placed.operation as usize;
-        let (floor, by) = revisions.floors[index];
-        let in_order = match placed.role {
-            Role::Maker => placed.revision > floor,
-            Role::Observer => placed.revision >= floor,
-            Role::Stale => true,
-        };
-        if !in_order {
-            return Err(back_in_time(operations, index, floor, by));
-        }
-    }
-    if options.members_never_go_back { check_members(operations, placed) } else { Ok(()) }
-}
-
-fn back_in_time(operations: &[EtcdOperation], index: usize, floor: i64, by: u32) -> Violation {
-    let operation = &operations[index];
-    let before = match operations.get(by as usize) {
-        Some(earlier) => format!("{earlier} [#{by}] had returned before it was called"),
-        None => format!("a watch had shown revision {floor} before it was called"),
-    };
-    let mut shown = vec![index];
-    shown.extend((by != NOBODY).then_some(by as usize));
-    let sentence = format!("{operation} [#{index}] went back in time: {before}");
-    Violation { rule: "real-time", sentence, operations: shown }
-}
-
-/// The states that one member answers from its own never go back.
-fn check_members(operations: &[EtcdOperation], placed: &[Placed]) -> Result<(), Violation> {
-    let mut by_member: HashMap<u64, Vec<&Placed>> = HashMap::new();
-    for placed in placed {
-        let member = operations[placed.operation as usize].output().and_then(|response| response.member);
-        if let Some(member) = member {
-            by_member.entry(member).or_default().push(placed);
-        }
-    }
-    let mut members: Vec<_> = by_member.into_iter().collect();
-    members.sort_unstable_by_key(|(member, _)| *member);
-    for (member, mut placed) in members {
-        if placed.iter().all(|placed| placed.role != Role::Stale) {
-            continue;
-        }
-        let mut returns = placed.clone();
-        returns.sort_by_key(|placed| operations[placed.operation as usize].return_time());
-        placed.sort_by_key(|placed| operations[placed.operation as usize].call);
-        let mut floor: Option<&Placed> = None;
-        let mut returns = returns.into_iter().peekable();
-        for read in placed {
-            let operation = &operations[read.operation as usize];
-            while let Some(earlier) =
-                returns.next_if(|earlier| operations[earlier.operation as usize].precedes(operation))
-            {
-                if floor.is_none_or(|floor| floor.revision < earlier.revision) {
-                    floor = Some(earlier);
-                }
-            }
-            let Some(floor) =
-                floor.filter(|floor| read.role == Role::Stale && read.revision < floor.revision)
-            else {
-                continue;
-            };
-            let earlier = &operations[floor.operation as usize];
-            let sentence = format!(
-                "member {member:x} went back: it answered {earlier} [#{}], and after that {operation} [#{}]",
-                floor.operation, read.operation
-            );
-            let operations = vec![read.operation as usize, floor.operation as usize];
-            return Err(Violation { rule: "member-monotonic", sentence, operations });
-        }
-    }
-    Ok(())
-}
 
 /// What is known of one lease id.
 #[derive(Default)]
@@ -174,26 +37,11 @@ pub(super) fn check_leases(operations: &[EtcdOperation], options: &Options) -> R
             _ => {}
         }
     }
-    if leases.is_empty() && !operations.iter().any(|operation| uses_lease(&operation.input)) {
-        return Ok(());
-    }
     for (index, operation) in operations.iter().enumerate() {
         let Some(response) = operation.output() else { continue };
         LeaseUse { operations, leases: &leases, options, index, operation }.check(response)?;
     }
     Ok(())
-}
-
-/// Whether a request names a lease.
-fn uses_lease(request: &Request) -> bool {
-    match request {
-        Request::Put(put) => put.lease != 0,
-        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(uses_lease),
-        Request::LeaseRevoke { .. } | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. } => {
-            true
-        }
-        _ => false,
-    }
 }
 
 /// One answered operation and the leases that it names.
@@ -439,7 +287,7 @@ fn check_future(
         Request::Compact { revision } => (revision, false),
         _ => return Ok(()),
     };
-    let (floor, by) = revisions.floors[index];
+    let (floor, by) = revisions.floor_and_by(index);
     match response.result {
         // To a member that lags and may answer from its own state, the future is what it has not applied yet.
         Err(Error::FutureRevision) if *asked <= floor && !stale => {
@@ -462,7 +310,7 @@ fn check_future(
 pub(super) fn check_missing_keys(
     operations: &[EtcdOperation],
     revisions: &Revisions,
-    store: &Store,
+    store: &Timeline<'_>,
 ) -> Result<(), Violation> {
     for (index, operation) in operations.iter().enumerate() {
         let (Request::Put(put), Some(Response { result: Err(Error::KeyNotFound), .. })) =
@@ -473,7 +321,7 @@ pub(super) fn check_missing_keys(
         let floor = revisions.floor(index).max(1);
         let missing_at_floor = store.version_at(put.key.as_slice(), floor).is_none();
         let later =
-            || store.changes(put.key.as_slice()).any(|(revision, kv)| revision > floor && kv.is_none());
+            || store.changes(put.key.as_slice()).any(|(revision, is_put)| revision > floor && !is_put);
         if !missing_at_floor && !later() && !may_be_deleted(operations, operation, put.key.as_slice()) {
             let sentence = format!("{operation} [#{index}], but the key was there from before it was called");
             return Err(Violation { rule: "replay", sentence, operations: vec![index] });
@@ -494,6 +342,3 @@ fn may_be_deleted(operations: &[EtcdOperation], reader: &EtcdOperation, key: &[u
         }
     })
 }
-
-/// Stands for an operation where there is none.
-const NOBODY: u32 = u32::MAX;

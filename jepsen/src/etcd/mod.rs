@@ -28,8 +28,11 @@ mod gaps;
 mod intervals;
 mod order;
 mod outcome;
+mod placing;
+mod realtime;
 mod request;
 mod store;
+mod timeline;
 mod watch;
 
 pub use order::{Options, check, check_with_log};

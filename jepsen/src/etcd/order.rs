@@ -8,7 +8,7 @@
 //! * each revision has one maker (`one-writer`);
 //! * the order agrees with real time: whoever was called after a response with revision *m* had returned
 //!   makes a revision above *m*, or observes one at or above it (`real-time`, see
-//!   [`intervals`](super::intervals));
+//!   [`realtime`](super::realtime));
 //! * replaying the order gives every response as recorded (`replay`);
 //! * each revision that nobody claims is explained by an operation with unknown outcome, each used at most
 //!   once (`unexplained-revision`, see [`gaps`](super::gaps)).
@@ -22,10 +22,13 @@
 
 use super::EtcdHistory;
 use super::gaps::Gaps;
-use super::intervals::{self, Revisions};
+use super::intervals;
 use super::outcome::{Reply, Response};
-use super::request::{Bytes, Keys, Request};
-use super::store::{Expected, Store};
+use super::placing::{Order, Placed, Role};
+use super::realtime::{self, Revisions};
+use super::request::{Keys, Request};
+use super::store::Store;
+use super::timeline::Timeline;
 use super::watch::{self, Log};
 use crate::{Operation, Verdict, Violation};
 
@@ -77,31 +80,34 @@ pub fn check_with_log(history: &EtcdHistory, options: &Options) -> (Verdict, Log
 
 fn judge(history: &EtcdHistory, options: &Options, with_log: bool) -> Result<Log, Verdict> {
     let operations = &history.operations.operations;
-    let placed = place(operations, options.initial.revision())?;
-    let revisions = Revisions::new(operations, &history.watches);
-    intervals::check_real_time(operations, &placed, &revisions, options)?;
-    intervals::check_leases(operations, options)?;
-    intervals::check_compactions(operations, &revisions, options)?;
+    let order = Order::new(history, options.initial.revision())?;
+    realtime::check(history, &order, options)?;
+    // What carries no revision is rare; without it nobody needs these.
+    let revisions = (order.has_past || order.has_missing_keys).then(|| Revisions::new(history));
+    if order.has_leases {
+        intervals::check_leases(operations, options)?;
+    }
+    if let Some(revisions) = &revisions {
+        intervals::check_compactions(operations, revisions, options)?;
+    }
     history.watches.iter().enumerate().try_for_each(|(index, stream)| watch::check_shape(index, stream))?;
 
-    let last = placed.last().map_or(0, |last| last.revision);
-    let last = history.watches.iter().map(watch::last_revision).fold(last, i64::max);
-    let initial = options.initial.clone().without_leases_and_compaction();
-    let gaps = Gaps::new(history, &placed, &initial, last, options)?;
+    let store = Timeline::new(&options.initial, operations.iter().map(|operation| &operation.input));
+    let gaps = Gaps::new(history, &order, &store, options)?;
     let mut replay = Replay {
         operations,
-        placed: &placed,
+        order: &order,
         gaps,
-        store: initial,
-        last,
-        applied: Vec::new(),
+        store,
         decisions: Vec::new(),
-        steps_left: options.steps_max.saturating_add(placed.len() as u64),
+        steps_left: options.steps_max.saturating_add(order.placed.len() as u64),
         deepest: None,
     };
     replay.run()?;
-    intervals::check_missing_keys(operations, &revisions, &replay.store)?;
-    let log = if with_log { replay.log(options) } else { Log::default() };
+    if let Some(revisions) = revisions.filter(|_| order.has_missing_keys) {
+        intervals::check_missing_keys(operations, &revisions, &replay.store)?;
+    }
+    let log = if with_log { replay.log() } else { Log::default() };
     for (index, stream) in history.watches.iter().enumerate() {
         watch::check_content(index, stream, &log)?;
     }
@@ -118,128 +124,12 @@ impl From<Violation> for Verdict {
 /// An etcd operation as clients see it.
 pub(super) type EtcdOperation = Operation<Request, Response>;
 
-/// An operation with its place in the order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Placed {
-    /// The revision that it made or observed.
-    pub revision: i64,
-    /// What it has to do with that revision. Makers sort before observers.
-    pub role: Role,
-    /// Its index in the history.
-    pub operation: u32,
-}
-
-/// What an operation has to do with the revision in its response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
-    /// It made the revision.
-    Maker,
-    /// It observed the state at the revision.
-    Observer,
-    /// It observed the state at the revision on one member, which may have been behind.
-    Stale,
-}
-
-/// Places every operation whose response carries a meaningful revision.
-fn place(operations: &[EtcdOperation], initial: i64) -> Result<Vec<Placed>, Verdict> {
-    let mut placed = Vec::with_capacity(operations.len());
-    for (index, operation) in operations.iter().enumerate() {
-        let Some(Response { result: Ok(reply), revision, .. }) = operation.output() else { continue };
-        let Some(role) = role(&operation.input, reply).map_err(|why| malformed(index, operation, why))?
-        else {
-            continue;
-        };
-        if *revision == 0 {
-            let why = format!("operation {index} ({operation}) has no revision in its response");
-            return Err(Verdict::Unknown(why));
-        }
-        let least = initial + i64::from(role == Role::Maker);
-        if *revision < least {
-            let sentence = format!("{operation}: the first possible revision is {least} [#{index}]");
-            return Err(Violation { rule: "one-writer", sentence, operations: vec![index] }.into());
-        }
-        placed.push(Placed { revision: *revision, role, operation: index as u32 });
-    }
-    placed.sort_unstable_by_key(|placed| (placed.revision, placed.role, placed.operation));
-    for pair in placed.windows(2) {
-        let [first, second] = [pair[0], pair[1]].map(|placed| placed.operation as usize);
-        if pair[0].revision == pair[1].revision && pair[1].role == Role::Maker {
-            let sentence = format!(
-                "two operations made revision {}: {} [#{first}], and {} [#{second}]",
-                pair[0].revision, operations[first], operations[second]
-            );
-            return Err(Violation { rule: "one-writer", sentence, operations: vec![first, second] }.into());
-        }
-    }
-    Ok(placed)
-}
-
-fn malformed(index: usize, operation: &EtcdOperation, why: &str) -> Verdict {
-    let sentence = format!("{operation}: {why} [#{index}]");
-    Verdict::Invalid(Violation { rule: "reply-shape", sentence, operations: vec![index] })
-}
-
-/// The role of an answered operation; none if its revision says nothing about the order.
-fn role(request: &Request, reply: &Reply) -> Result<Option<Role>, &'static str> {
-    let serializable = match request {
-        Request::Range(range) => range.serializable,
-        Request::Txn(txn) if !request.may_write() => {
-            let mut ranges = txn.success.iter().chain(&txn.failure).peekable();
-            ranges.peek().is_some()
-                && ranges.all(|request| matches!(request, Request::Range(range) if range.serializable))
-        }
-        // Keep-alives and times to live are answered from the leader's clock; a compaction's revision may be
-        // that of any moment of its work.
-        Request::Compact { .. } | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. } => {
-            return Ok(None);
-        }
-        _ => false,
-    };
-    let role = match (writes(request, reply)?, serializable) {
-        (true, _) => Role::Maker,
-        (false, true) => Role::Stale,
-        (false, false) => Role::Observer,
-    };
-    Ok(Some(role))
-}
-
-/// Whether an answered request changed a key, as far as the reply tells: whether a revoked lease had keys is
-/// only known in the replay.
-fn writes(request: &Request, reply: &Reply) -> Result<bool, &'static str> {
-    match (request, reply) {
-        (Request::Put(_), Reply::Put { .. }) => Ok(true),
-        (Request::Delete(_), Reply::Delete { deleted, .. }) => Ok(*deleted > 0),
-        (Request::Txn(txn), Reply::Txn { succeeded, replies }) => {
-            let requests = if *succeeded { &txn.success } else { &txn.failure };
-            if requests.len() != replies.len() {
-                return Err("the reply has not one part per request of the branch");
-            }
-            let mut any = false;
-            for (request, reply) in requests.iter().zip(replies) {
-                any |= writes(request, reply)?;
-            }
-            Ok(any)
-        }
-        (Request::Range(_), Reply::Range { .. })
-        | (Request::LeaseRevoke { .. } | Request::Compact { .. }, Reply::Done)
-        | (
-            Request::LeaseGrant { .. } | Request::LeaseKeepAlive { .. } | Request::LeaseTimeToLive { .. },
-            Reply::Lease { .. },
-        ) => Ok(false),
-        _ => Err("the reply is of another kind than the request"),
-    }
-}
-
 /// The replay of the order.
 struct Replay<'h> {
     operations: &'h [EtcdOperation],
-    placed: &'h [Placed],
+    order: &'h Order,
     gaps: Gaps<'h>,
-    store: Store,
-    /// The last revision that anybody saw.
-    last: i64,
-    /// For each revision made so far: the keys it changed, and since when it may have been in the making.
-    applied: Vec<(Vec<Bytes>, u64)>,
+    store: Timeline<'h>,
     decisions: Vec<Decision>,
     steps_left: u64,
     /// The conflict that was met at the greatest revision: the best reason to give.
@@ -278,7 +168,7 @@ impl Replay<'_> {
 
     /// Replays from `at` to the end.
     fn forward(&mut self, at: &mut usize) -> Result<(), Conflict> {
-        while let Some(placed) = self.placed.get(*at) {
+        while let Some(placed) = self.order.placed.get(*at) {
             let before = placed.revision - i64::from(placed.role == Role::Maker);
             while self.store.revision() < before {
                 self.explain(*at)?;
@@ -286,7 +176,7 @@ impl Replay<'_> {
             self.step(*placed)?;
             *at += 1;
         }
-        while self.store.revision() < self.last {
+        while self.store.revision() < self.order.last {
             self.explain(*at)?;
         }
         Ok(())
@@ -302,48 +192,41 @@ impl Replay<'_> {
         let Some(Response { result: Ok(reply), .. }) = operation.output() else {
             unreachable!("only answered operations are placed")
         };
-        let outcome = self.store.execute(&operation.input);
-        let permitted = outcome.as_ref().is_ok_and(|applied| {
-            applied.expected.permits(reply) && applied.changed.is_empty() == (placed.role != Role::Maker)
-        });
-        if permitted && placed.role != Role::Maker {
-            return Ok(());
+        let makes = placed.role == Role::Maker;
+        if self.store.replay(&operation.input, reply, makes, operation.call) {
+            return if makes { self.check_watched(placed) } else { Ok(()) };
         }
-        let expected = match outcome {
-            Ok(applied) if permitted => {
-                self.applied.push((applied.changed, operation.call));
-                return self.check_previous(placed);
-            }
-            Ok(applied) => {
-                self.store.undo(&applied.changed);
-                Ok(applied.expected)
-            }
-            Err(error) => Err(error),
-        };
-        let sentence = |_: &Store| {
-            let expected = expected.map(Expected::into_reply);
+        let footprint = footprint(&operation.input);
+        let why = |store: &Timeline<'_>| {
+            let mut excerpt = store.excerpt(&footprint, reads_the_past(&operation.input));
+            let expected = excerpt.execute(&operation.input).map(|applied| applied.expected.into_reply());
             let expected = expected.map_or_else(|error| format!("error: {error}"), |reply| reply.to_string());
             format!("the answer at that revision is {expected}")
         };
-        Err(self.mismatch(placed, sentence))
+        Err(self.mismatch(placed, why))
     }
 
-    /// Whether watches saw the same versions before the revision just made.
-    fn check_previous(&mut self, placed: Placed) -> Result<(), Conflict> {
-        let Some(shown) = self.gaps.previous_differs(placed.revision, &self.store) else { return Ok(()) };
-        Err(self.mismatch(placed, |_| format!("a watch showed {shown} as the version before it")))
+    /// Whether watches saw the revision just made as it is. Without a guess before it, that is left to those
+    /// who judge the watches, who know better what to say.
+    fn check_watched(&mut self, placed: Placed) -> Result<(), Conflict> {
+        if let Some(shown) = self.gaps.previous_differs(placed.revision, &self.store) {
+            return Err(self.mismatch(placed, |_| format!("a watch showed {shown} as the version before it")));
+        }
+        if !self.decisions.is_empty() && !self.gaps.is_watched_so(placed.revision, &self.store) {
+            return Err(
+                self.mismatch(placed, |_| "a watch showed other versions at that revision".to_owned())
+            );
+        }
+        Ok(())
     }
 
     /// A revocation leaves no key attached, whether it made its revision or found nothing to delete.
     fn step_revoke(&mut self, placed: Placed, id: i64) -> Result<(), Conflict> {
-        let attached = self.store.attached(id);
-        if attached.is_empty() {
-            return Ok(());
-        }
-        Err(self.mismatch(placed, |_| format!("at that revision {} is still attached to it", attached[0])))
+        let Some(key) = self.store.attached(id) else { return Ok(()) };
+        Err(self.mismatch(placed, |_| format!("at that revision {key} is still attached to it")))
     }
 
-    fn mismatch(&mut self, placed: Placed, why: impl FnOnce(&Store) -> String) -> Conflict {
+    fn mismatch(&mut self, placed: Placed, why: impl FnOnce(&Timeline<'_>) -> String) -> Conflict {
         let index = placed.operation as usize;
         let operation = &self.operations[index];
         if self.deepest.as_ref().is_none_or(|(revision, _)| *revision < placed.revision) {
@@ -363,9 +246,7 @@ impl Replay<'_> {
             let rule = if placed.role == Role::Stale { "stale-prefix" } else { "replay" };
             self.deepest = Some((placed.revision, Violation { rule, sentence, operations }));
         }
-        let mut footprint = Vec::new();
-        operation.input.footprint(&mut |keys| footprint.push(keys));
-        Conflict::Mismatch(footprint)
+        Conflict::Mismatch(footprint(&operation.input))
     }
 
     /// The operations that wrote what a mismatching operation saw and what it should have seen.
@@ -375,17 +256,15 @@ impl Replay<'_> {
             seen_versions(reply, &mut |kv| revisions.push(kv.mod_revision));
         }
         operation.input.footprint(&mut |keys| {
-            if let Some(kv) = keys.is_single().then(|| self.store.current(keys.key.as_slice())).flatten() {
-                revisions.push(kv.mod_revision);
+            if let Some(version) = keys.is_single().then(|| self.store.current(keys.key.as_slice())).flatten()
+            {
+                revisions.push(version.revision);
             }
         });
         revisions.sort_unstable();
         revisions.dedup();
         revisions.truncate(WRITERS_MAX);
-        let maker = |revision: i64| {
-            let at = self.placed.partition_point(|placed| placed.revision < revision);
-            self.placed.get(at).filter(|placed| placed.revision == revision && placed.role == Role::Maker)
-        };
+        let maker = |revision: i64| self.order.maker(revision);
         revisions.into_iter().filter_map(maker).map(|placed| placed.operation as usize).collect()
     }
 
@@ -400,21 +279,16 @@ impl Replay<'_> {
     fn choose(&mut self) -> Result<(), Conflict> {
         let decision = self.decisions.last_mut().expect("a decision was just made or returned to");
         let tried_before = decision.tried;
-        match self.gaps.choose(decision, &mut self.store, &mut self.steps_left) {
-            Some(applied) => {
-                self.applied.push(applied);
-                Ok(())
-            }
-            None => {
-                let revision = decision.revision;
-                self.decisions.pop();
-                if tried_before == 0 && self.deepest.as_ref().is_none_or(|(deepest, _)| *deepest < revision) {
-                    self.deepest = Some((revision, self.gaps.unexplained(revision)));
-                }
-                let hopeless = !self.gaps.is_explicable(revision);
-                Err(if hopeless { Conflict::Hopeless } else { Conflict::Exhausted })
-            }
+        if self.gaps.choose(decision, &mut self.store, &mut self.steps_left) {
+            return Ok(());
         }
+        let revision = decision.revision;
+        self.decisions.pop();
+        if tried_before == 0 && self.deepest.as_ref().is_none_or(|(deepest, _)| *deepest < revision) {
+            self.deepest = Some((revision, self.gaps.unexplained(revision)));
+        }
+        let hopeless = !self.gaps.is_explicable(revision);
+        Err(if hopeless { Conflict::Hopeless } else { Conflict::Exhausted })
     }
 
     /// Goes back to the latest decision that bears on the conflict and chooses again. Gives where to replay
@@ -450,8 +324,7 @@ impl Replay<'_> {
     /// Undoes everything from `revision` on, and frees the explanation chosen for it.
     fn take_back(&mut self, revision: i64) {
         while self.store.revision() >= revision {
-            let (changed, _) = self.applied.pop().expect("every revision made was recorded");
-            self.store.undo(&changed);
+            self.store.undo();
         }
         let decision = self.decisions.last_mut().expect("there is a decision to take back");
         self.gaps.release(decision);
@@ -462,10 +335,26 @@ impl Replay<'_> {
         Verdict::Invalid(violation)
     }
 
-    fn log(&self, options: &Options) -> Log {
+    fn log(&self) -> Log {
         let compacted =
             self.operations.iter().any(|operation| matches!(operation.input, Request::Compact { .. }));
-        Log::new(&self.store, options.initial.revision(), &self.applied, compacted)
+        Log { changes: self.store.log(), compacted }
+    }
+}
+
+/// The keys that a request is about.
+fn footprint(request: &Request) -> Vec<Keys> {
+    let mut footprint = Vec::new();
+    request.footprint(&mut |keys| footprint.push(keys));
+    footprint
+}
+
+/// Whether a request names a revision to read at.
+fn reads_the_past(request: &Request) -> bool {
+    match request {
+        Request::Range(range) => range.revision > 0,
+        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(reads_the_past),
+        _ => false,
     }
 }
 

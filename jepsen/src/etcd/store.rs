@@ -4,9 +4,8 @@
 //! promises: [`Store::execute`] gives the answer that etcd gives to the same request in the same state, or
 //! the same refusal and no change.
 //!
-//! Two parts can be switched off, for the engine that places operations by revision: that engine does not
-//! know where between two revisions a lease was granted or a compaction was done, and judges these by their
-//! times.
+//! The engine that places operations by revision replays them on a store of its own
+//! (`timeline`), which the tests hold against this one.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,7 +22,7 @@ pub struct Store {
     keys: BTreeMap<Bytes, Vec<Version>>,
     revision: i64,
     compacted: i64,
-    /// Time to live by id; `None` takes every lease for granted.
+    /// Time to live by id; `None` takes every lease for granted: a store of versions alone does not know them.
     leases: Option<BTreeMap<i64, i64>>,
 }
 
@@ -54,14 +53,6 @@ impl Store {
     #[must_use]
     pub fn new() -> Store {
         Store { keys: BTreeMap::new(), revision: 1, compacted: -1, leases: Some(BTreeMap::new()) }
-    }
-
-    /// This store, but with every lease taken for granted and nothing compacted.
-    #[must_use]
-    pub(super) fn without_leases_and_compaction(mut self) -> Store {
-        self.leases = None;
-        self.compacted = -1;
-        self
     }
 
     /// The latest revision.
@@ -118,6 +109,28 @@ impl Store {
         self.leases.iter().flat_map(|leases| leases.keys().copied())
     }
 
+    /// A store of these versions, with every lease taken for granted and nothing compacted.
+    pub(super) fn of_versions(
+        revision: i64,
+        keys: impl Iterator<Item = (Bytes, Vec<(i64, Option<KeyValue>)>)>,
+    ) -> Store {
+        let version = |(revision, kv)| Version { revision, kv };
+        let keys = keys.map(|(key, versions)| (key, versions.into_iter().map(version).collect()));
+        Store { keys: keys.collect(), revision, compacted: -1, leases: None }
+    }
+
+    /// Every key that ever was, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.keys()
+    }
+
+    /// Every version of every key.
+    pub(super) fn all_versions(&self) -> impl Iterator<Item = (&Bytes, i64, Option<&KeyValue>)> {
+        self.keys.iter().flat_map(|(key, versions)| {
+            versions.iter().map(move |version| (key, version.revision, version.kv.as_ref()))
+        })
+    }
+
     /// The revision up to which history is compacted.
     pub(super) fn compacted(&self) -> i64 {
         self.compacted
@@ -157,12 +170,12 @@ impl Store {
     /// Whether a condition holds: for every key of its range, or for the missing key if there is none.
     fn holds(&self, compare: &Compare) -> bool {
         if compare.keys.is_single() {
-            return relates(self.current(compare.keys.key.as_slice()), compare);
+            return relates(self.current(compare.keys.key.as_slice()).map(Compared::of), compare);
         }
         let mut any = false;
         for kv in self.live(&compare.keys, self.revision) {
             any = true;
-            if !relates(Some(kv), compare) {
+            if !relates(Some(Compared::of(kv)), compare) {
                 return false;
             }
         }
@@ -324,38 +337,42 @@ impl Transaction<'_> {
         Expected::Delete { deleted, previous: if delete.prev_kv { previous } else { Vec::new() } }
     }
 
-    /// Etcd's order of steps matters: without an order and without filters it stops reading one key beyond
-    /// the limit, and sorts only what it has read.
     fn range(&self, range: &Range) -> Expected {
         let revision = if range.revision > 0 { range.revision } else { self.visible() };
-        let limit = usize::try_from(range.limit).ok().filter(|limit| *limit > 0);
-        let early = limit.filter(|_| range.sort_order == SortOrder::None && !range.has_filter());
-        let mut count = 0;
-        let mut kvs = Vec::new();
-        for kv in self.store.live(&range.keys, revision) {
-            count += 1;
-            let enough = early.is_some_and(|limit| kvs.len() > limit);
-            if !range.count_only && !enough && passes(kv, range) {
-                kvs.push(kv.clone());
-            }
-        }
-        sort(&mut kvs, range);
-        let cut = limit.unwrap_or(usize::MAX).min(kvs.len());
-        if range.keys_only {
-            kvs.iter_mut().for_each(|kv| kv.value = Bytes::default());
-        }
-        let sorted_by = if range.keys_only && range.sort_target == SortTarget::Value {
-            // Without the values nobody can tell which order is right.
-            None
-        } else {
-            Some(range.sort_target)
-        };
-        Expected::Range { kvs, cut, count, sorted_by }
+        arrange(self.store.live(&range.keys, revision), range)
     }
 }
 
+/// The answer to a range, of all keys of it that are there. Etcd's order of steps matters: without an order
+/// and without filters it stops reading one key beyond the limit, and sorts only what it has read.
+pub(super) fn arrange<'a>(live: impl Iterator<Item = &'a KeyValue>, range: &Range) -> Expected {
+    let limit = usize::try_from(range.limit).ok().filter(|limit| *limit > 0);
+    let early = limit.filter(|_| range.sort_order == SortOrder::None && !range.has_filter());
+    let mut count = 0;
+    let mut kvs = Vec::new();
+    for kv in live {
+        count += 1;
+        let enough = early.is_some_and(|limit| kvs.len() > limit);
+        if !range.count_only && !enough && passes(kv, range) {
+            kvs.push(kv.clone());
+        }
+    }
+    sort(&mut kvs, range);
+    let cut = limit.unwrap_or(usize::MAX).min(kvs.len());
+    if range.keys_only {
+        kvs.iter_mut().for_each(|kv| kv.value = Bytes::default());
+    }
+    let sorted_by = if range.keys_only && range.sort_target == SortTarget::Value {
+        // Without the values nobody can tell which order is right.
+        None
+    } else {
+        Some(range.sort_target)
+    };
+    Expected::Range { kvs, cut, count, sorted_by }
+}
+
 /// The operations of a txn's branch.
-fn branch(txn: &Txn, succeeded: bool) -> &[Request] {
+pub(super) fn branch(txn: &Txn, succeeded: bool) -> &[Request] {
     if succeeded { &txn.success } else { &txn.failure }
 }
 
@@ -368,17 +385,34 @@ fn version_at(versions: &[Version], revision: i64) -> Option<&KeyValue> {
     versions[..after].last()?.kv.as_ref()
 }
 
+/// What of a version can be compared.
+pub(super) struct Compared<'a> {
+    pub version: i64,
+    pub create_revision: i64,
+    pub mod_revision: i64,
+    pub lease: i64,
+    pub value: &'a Bytes,
+}
+
+impl Compared<'_> {
+    fn of(kv: &KeyValue) -> Compared<'_> {
+        let KeyValue { version, create_revision, mod_revision, lease, ref value, .. } = *kv;
+        Compared { version, create_revision, mod_revision, lease, value }
+    }
+}
+
 /// Whether a key's property relates to the target as the compare demands. A missing key has version,
 /// revisions and lease zero, and a value that relates to nothing.
-fn relates(kv: Option<&KeyValue>, compare: &Compare) -> bool {
-    let number = |property: fn(&KeyValue) -> i64, target: &i64| kv.map_or(0, property).cmp(target);
+pub(super) fn relates(version: Option<Compared<'_>>, compare: &Compare) -> bool {
+    let number =
+        |property: fn(&Compared<'_>) -> i64, target: &i64| version.as_ref().map_or(0, property).cmp(target);
     let ordering = match &compare.target {
-        Target::Version(target) => number(|kv| kv.version, target),
-        Target::Create(target) => number(|kv| kv.create_revision, target),
-        Target::Mod(target) => number(|kv| kv.mod_revision, target),
-        Target::Lease(target) => number(|kv| kv.lease, target),
-        Target::Value(target) => match kv {
-            Some(kv) => kv.value.cmp(target),
+        Target::Version(target) => number(|version| version.version, target),
+        Target::Create(target) => number(|version| version.create_revision, target),
+        Target::Mod(target) => number(|version| version.mod_revision, target),
+        Target::Lease(target) => number(|version| version.lease, target),
+        Target::Value(target) => match &version {
+            Some(version) => version.value.cmp(target),
             None => return false,
         },
     };

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::KeyValue;
 use super::request::{Bytes, Keys};
-use super::store::Store;
 use crate::Violation;
 
 /// What a watch asks for.
@@ -78,18 +77,6 @@ pub struct Event {
 }
 
 impl Event {
-    /// What became of a key at a revision.
-    pub(super) fn at(store: &Store, key: &Bytes, revision: i64) -> Event {
-        let previous = store.version_at(key.as_slice(), revision.saturating_sub(1)).cloned();
-        match store.version_at(key.as_slice(), revision) {
-            Some(kv) => Event { deleted: false, kv: kv.clone(), previous },
-            None => {
-                let kv = KeyValue { key: key.clone(), mod_revision: revision, ..KeyValue::default() };
-                Event { deleted: true, kv, previous }
-            }
-        }
-    }
-
     fn revision(&self) -> i64 {
         self.kv.mod_revision
     }
@@ -145,16 +132,6 @@ pub struct Change {
 }
 
 impl Log {
-    pub(super) fn new(store: &Store, initial: i64, applied: &[(Vec<Bytes>, u64)], compacted: bool) -> Log {
-        let revisions = initial + 1..;
-        let change = |(revision, (changed, since)): (i64, &(Vec<Bytes>, u64))| Change {
-            revision,
-            since: *since,
-            events: changed.iter().map(|key| Event::at(store, key, revision)).collect(),
-        };
-        Log { changes: revisions.zip(applied).map(change).collect(), compacted }
-    }
-
     /// The changes of revisions `first` to `last`.
     fn between(&self, first: i64, last: i64) -> &[Change] {
         let start = self.changes.partition_point(|change| change.revision < first);

@@ -108,6 +108,10 @@ fn shorten(value: &Value) -> String {
 pub fn pair(events: Vec<Event>, options: ReadOptions) -> Result<History<Ask, Answer>, FormatError> {
     let mut history: History<Ask, Answer> = History::new();
     let mut pending: HashMap<i64, (usize, usize)> = HashMap::new();
+    let mut events = events;
+    if events.iter().all(|event| event.process.is_none()) {
+        find_processes(&mut events);
+    }
     for (order, event) in events.into_iter().enumerate() {
         let at = order as u64 + 1;
         let Some(process) = event.process.or(options.lenient.then_some(-1)) else { continue };
@@ -153,6 +157,26 @@ pub fn pair(events: Vec<Event>, options: ReadOptions) -> Result<History<Ask, Ans
         }
     }
     Ok(history)
+}
+
+/// Gives processes to the events of a history that names none. A completion belongs to the latest operation
+/// of its name that is pending, one with the same value first.
+fn find_processes(events: &mut [Event]) {
+    let mut pending: Vec<usize> = Vec::new();
+    for index in 0..events.len() {
+        let (before, rest) = events.split_at_mut(index);
+        let event = &mut rest[0];
+        if event.kind == EventKind::Invoke {
+            event.process = Some(index as i64);
+            pending.push(index);
+            continue;
+        }
+        let fits = |place: &usize| before[*place].f == event.f;
+        let same = pending.iter().rposition(|place| fits(place) && before[*place].value == event.value);
+        if let Some(found) = same.or_else(|| pending.iter().rposition(fits)) {
+            event.process = before[pending.remove(found)].process;
+        }
+    }
 }
 
 fn check_same(input: &Ask, event: &Event, line: usize) -> Result<(), FormatError> {

@@ -6,16 +6,24 @@
 //! | `json` | `{"process":0,"type":"invoke","f":"read","value":null}` | elle-cli |
 //! | `log` | `INFO  jepsen.util - 0 :invoke :read nil` | Jepsen's own log |
 //! | `lines` | `{"process":0,"call":1,"return":5,"f":"read","output":3}` | ours: see [`lines`] |
+//! | `case` | `{"kind":"list-append","options":{…},"history":[…]}` | transactions with options: see [`case`] |
+//! | `sessions` | `w 1 5`, `-----`, `r 1 5` or `w(1,5,0,0)` | AWDIT, Plume, PolySI: see [`sessions`] |
+//! | `dbcop` | `[[{"events":[{"Write":{"variable":1,"version":5}}],"committed":true}]]` | dbcop |
 //! | `etcd` | `{"process":0,"call":1,"return":5,"request":…,"response":…}` | ours: see [`lines`] |
 //!
 //! The format is recognized by the first line that says something ([`detect`]). Every reader says where it
 //! failed and what it expected there, and none panics or recurses without bound, whatever the bytes.
 
+pub mod case;
 pub mod edn;
 pub mod jepsen;
 pub mod json;
 pub mod lines;
 pub mod log;
+pub mod sessions;
+mod write;
+
+pub use write::{WriteError, write};
 
 use crate::etcd::EtcdHistory;
 use crate::history::History;
@@ -28,6 +36,10 @@ pub enum Recording {
     Named(History<Ask, Answer>),
     /// etcd's own operations.
     Etcd(EtcdHistory),
+    /// Transactions that say themselves how to judge them.
+    Case(Box<case::Case>),
+    /// Transactions of sessions, without times.
+    Sessions(History<Ask, Answer>),
 }
 
 /// A format that can be read.
@@ -43,6 +55,12 @@ pub enum Format {
     Lines,
     /// etcd operations and watches, one JSON object per line.
     Etcd,
+    /// Transactions with the options of their check.
+    Case,
+    /// Reads and writes of sessions, line by line.
+    Sessions,
+    /// Reads and writes of sessions as dbcop's JSON.
+    Dbcop,
 }
 
 /// Where and why a file could not be read.
@@ -81,27 +99,40 @@ pub fn detect(text: &str) -> Option<Format> {
     if line.contains("jepsen.util - ") {
         return Some(Format::Log);
     }
-    let inner = line.trim_start_matches(['[', '(', ' ', '{']);
-    if inner.is_empty() && text.trim_start().starts_with(['[', '(', '{']) {
-        // The first line holds nothing but brackets: look further.
-        let rest = text.trim_start_matches(['[', '(', '{', ' ', '\n', '\r', '\t']);
-        return if rest.starts_with(':') { Some(Format::Edn) } else { Some(Format::Json) };
-    }
-    if inner.starts_with('"') {
-        let has = |name: &str| line.contains(name);
-        return if has("\"request\"") || has("\"watch\"") {
-            Some(Format::Etcd)
-        } else if has("\"call\"") {
-            Some(Format::Lines)
-        } else {
-            Some(Format::Json)
-        };
+    if line.starts_with(['{', '[']) {
+        // Far enough for the first names, wherever their lines break.
+        let inner = text.trim_start().trim_start_matches(['[', '(', '{', ' ', '\n', '\r', '\t']);
+        if inner.starts_with('"') {
+            return Some(detect_json(text, line, inner));
+        }
     }
     if line.starts_with(['[', '(', '{', '#']) {
         return Some(Format::Edn);
     }
+    if sessions::is_line(line) {
+        return Some(Format::Sessions);
+    }
     // A log may begin with lines of others.
     text.contains("jepsen.util - ").then_some(Format::Log)
+}
+
+/// Which JSON it is, by the names of fields: of the first line, or of the beginning of one big value.
+fn detect_json(text: &str, line: &str, inner: &str) -> Format {
+    let has = |name: &str| line.contains(name);
+    if has("\"request\"") || has("\"watch\"") {
+        return Format::Etcd;
+    }
+    if has("\"call\"") {
+        return Format::Lines;
+    }
+    let names = |name: &str| inner.starts_with(name);
+    if names("\"events\"") || names("\"committed\"") || names("\"sessions\"") || names("\"data\"") {
+        return Format::Dbcop;
+    }
+    if text.trim_start().starts_with('{') && text.contains("\"history\"") && !has("\"process\"") {
+        return Format::Case;
+    }
+    Format::Json
 }
 
 /// Reads a history in any format; `None` recognizes it.
@@ -116,5 +147,8 @@ pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<
         Format::Log => Ok(Recording::Named(jepsen::pair(log::events(text)?, options)?)),
         Format::Lines => Ok(Recording::Named(lines::read_named(text)?)),
         Format::Etcd => Ok(Recording::Etcd(lines::read_etcd(text)?)),
+        Format::Case => Ok(Recording::Case(Box::new(case::read(text)?))),
+        Format::Sessions => Ok(Recording::Sessions(sessions::read_text(text)?)),
+        Format::Dbcop => Ok(Recording::Sessions(sessions::read_dbcop(text)?)),
     }
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::format::jepsen::{Answer, Ask};
 use crate::history::{History, Operation, Returned};
 use crate::model::Model;
+use crate::txn;
 use crate::value::Value;
 
 /// How to read what a history leaves open.
@@ -72,6 +73,14 @@ pub fn guess(history: &History<Ask, Answer>) -> Option<&'static str> {
     let all = |names: &[&str]| {
         history.operations.iter().all(|operation| names.contains(&operation.input.f.as_str()))
     };
+    if let Some(workload) = txn::looks_like(history) {
+        return Some(match workload {
+            txn::Workload::ListAppend => "list-append",
+            // Knossos writes `:read` and `:write`, Elle `:r` and `:w`.
+            txn::Workload::Register if txn::has_long_names(history) => "multi-register",
+            txn::Workload::Register => "rw-register",
+        });
+    }
     let models: [(&str, &[&str]); 5] = [
         ("register", &["read", "write"]),
         ("cas-register", &["read", "write", "cas"]),

@@ -3,7 +3,7 @@
 
 use quorate_jepsen::etcd::{
     Bytes, Compare, Delete, EtcdHistory, Event, KeyValue, Keys, Put, Range, Relation, Reply, Request,
-    Response, Store, Target, Txn, WatchRequest, WatchResponse, WatchStream,
+    Response, SortOrder, SortTarget, Store, Target, Txn, WatchRequest, WatchResponse, WatchStream,
 };
 use quorate_jepsen::{Operation, Returned};
 
@@ -47,6 +47,8 @@ pub struct Shape {
     pub values: u64,
     /// Leases, compactions and reads at old revisions as well.
     pub everything: bool,
+    /// Nothing but gets (40 %), puts (35 %), compare-and-puts (15 %) and deletions of single keys.
+    pub plain: bool,
 }
 
 /// The truth behind a history, for the watches.
@@ -123,7 +125,16 @@ fn value(random: &mut Random, shape: Shape, counter: &mut u64) -> String {
 }
 
 fn random_request(random: &mut Random, shape: Shape, store: &Store, counter: &mut u64) -> Request {
-    match random.below(if shape.everything { 24 } else { 17 }) {
+    if shape.plain {
+        let name = key(random, shape);
+        return match random.below(20) {
+            0..=7 => Request::Range(Range::key(name.as_str())),
+            8..=14 => Request::Put(Put::new(name.as_str(), value(random, shape, counter).as_str())),
+            15..=17 => compare_and_put(random, shape, store, counter),
+            _ => Request::Delete(Delete { keys: Keys::one(name.as_str()), prev_kv: false }),
+        };
+    }
+    match random.below(if shape.everything { 28 } else { 17 }) {
         0..=5 => Request::Range(Range::key(key(random, shape).as_str())),
         6..=10 => {
             let key = key(random, shape);
@@ -155,11 +166,50 @@ fn random_request(random: &mut Random, shape: Shape, store: &Store, counter: &mu
             let put = Put::new(key(random, shape).as_str(), value(random, shape, counter).as_str());
             Request::Put(Put { value: "".into(), ignore_value: true, ..put })
         }
-        22 => Request::Compact { revision: random.below(store.revision() as u64 + 1) as i64 },
+        22 => Request::Range(intricate_range(random, shape)),
+        23 => Request::Delete(Delete {
+            keys: Keys::between(key(random, shape).as_str(), key(random, shape).as_str()),
+            prev_kv: random.chance(50),
+        }),
+        24 => Request::Txn(Txn {
+            compares: vec![Compare {
+                keys: Keys::all(),
+                result: Relation::Greater,
+                target: Target::Version(random.below(3) as i64),
+            }],
+            success: vec![compare_and_put(random, shape, store, counter)],
+            failure: vec![Request::Range(intricate_range(random, shape))],
+        }),
+        25 => Request::Compact { revision: random.below(store.revision() as u64 + 1) as i64 },
         _ => {
             let revision = random.below(store.revision() as u64 + 2) as i64;
             Request::Range(Range { revision, ..Range::of(Keys::all()) })
         }
+    }
+}
+
+/// A range that is sorted, cut and filtered in some way.
+fn intricate_range(random: &mut Random, shape: Shape) -> Range {
+    let keys = match random.below(3) {
+        0 => Keys::all(),
+        1 => Keys::between(key(random, shape).as_str(), "\0"),
+        _ => Keys::between("k", "k2"),
+    };
+    Range {
+        limit: random.below(4) as i64,
+        sort_order: *random.pick(&[SortOrder::None, SortOrder::Ascend, SortOrder::Descend]),
+        sort_target: *random.pick(&[
+            SortTarget::Key,
+            SortTarget::Version,
+            SortTarget::Create,
+            SortTarget::Mod,
+            SortTarget::Value,
+        ]),
+        keys_only: random.chance(30),
+        count_only: random.chance(20),
+        min_mod_revision: if random.chance(20) { random.below(9) as i64 } else { 0 },
+        max_create_revision: if random.chance(20) { random.below(9) as i64 } else { 0 },
+        ..Range::of(keys)
     }
 }
 

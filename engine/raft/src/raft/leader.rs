@@ -174,10 +174,8 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// What a leader does at the end of a turn.
+    /// What a leader does at the end of a turn, with what is committed and the configuration in force up to date.
     pub(super) fn lead(&mut self) {
-        self.advance_commit();
-        self.maybe_leave_joint();
         self.sync_peers();
         let State::Leader(leader) = &mut self.state else { return };
         // What predecessors committed is known only once an entry of this term is committed.
@@ -192,7 +190,7 @@ impl<C: Command> Raft<C> {
 
     /// Raft figure 2: an index is committed if a quorum holds it durably *and* its entry is of the
     /// current term (§5.4.2, figure 8). Our own disk counts like any other.
-    fn advance_commit(&mut self) {
+    pub(super) fn advance_commit(&mut self) {
         let State::Leader(leader) = &self.state else { return };
         let matched = |id| {
             let peer = leader.peers.get(&id).map_or(Index(0), |peer| peer.matched);

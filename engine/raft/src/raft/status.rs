@@ -63,8 +63,9 @@ impl fmt::Display for Status {
             "n{}@{} {} last={} persisted={} commit={}",
             self.id, self.term, self.role, self.last, self.persisted, self.commit
         )?;
-        match self.leader {
-            Some(leader) if self.role != Role::Leader => write!(f, " leader=n{leader}"),
+        match (self.leader, self.transferee) {
+            (_, Some(to)) => write!(f, " hands over to n{to}"),
+            (Some(leader), None) if self.role != Role::Leader => write!(f, " leader=n{leader}"),
             _ => Ok(()),
         }
     }

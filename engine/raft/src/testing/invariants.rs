@@ -1,12 +1,13 @@
 //! What no schedule of messages, crashes and delays may ever break (Raft figure 3, and what this
 //! implementation promises beyond it). Everything that leaves a member is looked at once.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
 
 use super::Member;
 use crate::{
-    Body, Command, Entry, Index, Message, NodeId, Payload, Position, Raft, ReadId, Role, Term, Write,
+    Body, Command, Configuration, Entry, Index, Message, NodeId, Payload, Position, Raft, ReadId, Role, Term,
+    Write,
 };
 
 /// What was seen so far, and must never be contradicted.
@@ -22,21 +23,30 @@ pub struct Invariants<C> {
     committed: BTreeMap<Index, (Position, Term)>,
     /// Each member's term and commit index, while it runs.
     progress: BTreeMap<NodeId, (Term, Index)>,
+    /// The configuration as of each index that has committed one.
+    configurations: BTreeMap<Index, Configuration>,
+    /// Members whose disk was replaced, so that they may have lost what they had.
+    disks_replaced: BTreeSet<NodeId>,
     /// Reads without an answer, and the least index that may answer them.
     reads: BTreeMap<ReadId, Index>,
+    /// Configurations that were committed.
+    pub configurations_committed: u64,
     /// Reads that were answered.
     pub reads_answered: u64,
 }
 
 impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
-    pub(super) fn new() -> Invariants<C> {
+    pub(super) fn new(configuration: Configuration) -> Invariants<C> {
         Invariants {
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             entries: BTreeMap::new(),
             committed: BTreeMap::new(),
             progress: BTreeMap::new(),
+            configurations: [(Index(0), configuration)].into(),
+            disks_replaced: BTreeSet::new(),
             reads: BTreeMap::new(),
+            configurations_committed: 0,
             reads_answered: 0,
         }
     }
@@ -97,21 +107,51 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
     ) {
         let position = entry.position();
         let term = members[&id].raft.as_ref().map_or(Term(0), |raft| raft.status().term);
+        let mut news = None;
         let (known, lowest) = self.committed.entry(entry.index).or_insert_with(|| {
             let holds = |id: NodeId| members.get(&id).is_some_and(|member| member.disk.holds(position));
             let raft = members[&id].raft.as_ref().expect("who commits runs");
             assert!(raft.configuration().agrees(holds), "{position} is committed without a durable quorum");
             (position, term)
         });
+        if let Payload::Membership(membership) = &entry.payload
+            && !self.configurations.contains_key(&entry.index)
+        {
+            news = Some(&membership.configuration);
+        }
         assert!(*known == position, "n{id} commits {position}, others {known}");
         *lowest = (*lowest).min(term);
+        if let Some(configuration) = news {
+            self.check_step(entry.index, configuration);
+        }
         let content = self.entries.get(&position).map(|(_, payload)| payload);
         assert!(content == Some(&entry.payload), "n{id} applies what was never written at {position}");
     }
 
-    /// Every disk of this cluster keeps what it was told is durable.
+    /// A member starts from another disk than its own.
+    pub(super) fn on_disk_replaced(&mut self, id: NodeId) {
+        self.disks_replaced.insert(id);
+    }
+
+    /// A leader says that a peer has lost what it had acknowledged.
     pub(super) fn on_lost_log(&self, peer: NodeId) {
-        panic!("n{peer} is said to have lost its log, and has not");
+        let lost = self.disks_replaced.contains(&peer);
+        assert!(lost, "n{peer} is said to have lost its log, and has not");
+    }
+
+    /// Configurations that follow each other must not allow disjoint quorums (Raft §6, thesis §4.1).
+    fn check_step(&mut self, index: Index, next: &Configuration) {
+        let before = self.configurations.range(..index).next_back().map(|(_, before)| before);
+        let before = before.expect("the first configuration is at index zero");
+        let overlap = match (before.is_joint(), next.is_joint()) {
+            (false, false) => before.voters.symmetric_difference(&next.voters).count() <= 1,
+            (false, true) => before.voters == next.outgoing,
+            (true, false) => before.voters == next.voters,
+            (true, true) => false,
+        };
+        assert!(overlap, "{index}: from {before} to {next} in one step");
+        self.configurations.insert(index, next.clone());
+        self.configurations_committed += 1;
     }
 
     /// A read must see everything that anybody knew to be committed before.
