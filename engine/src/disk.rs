@@ -127,8 +127,11 @@ impl Disk for FileDisk {
     async fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.shared.path)? {
-            // A name that is not text is none of ours.
-            names.extend(entry?.file_name().into_string().ok().filter(|name| name != LOCK_FILE));
+            let entry = entry?;
+            // A directory is not a file, and a name that is not text is none of ours.
+            if entry.file_type()?.is_file() {
+                names.extend(entry.file_name().into_string().ok().filter(|name| name != LOCK_FILE));
+            }
         }
         names.sort();
         Ok(names)

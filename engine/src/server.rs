@@ -1,19 +1,19 @@
 //! A whole member in this process: disk, peers, node and services put together.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_api::{Api, Limits, Member};
-use quorate_node::{ClusterId, Disk, Inbox, InboxReceiver, Node, NodeHandle};
-use quorate_raft::{Configuration, NodeId};
-use quorate_replica::Request;
+use quorate_node::{ClusterId, Identity, Node, NodeHandle, Plan, establish};
+use quorate_raft::NodeId;
+use quorate_replica::{Founder, Request};
 use quorate_store::Command;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::clock::SystemClock;
 use crate::config::url::{self, Url};
@@ -21,7 +21,7 @@ use crate::config::{ClusterState, Config};
 use crate::disk::{self, DirectoryError, FileDisk};
 use crate::http::{self, State};
 use crate::metrics::Metrics;
-use crate::network::{self, TcpNetwork};
+use crate::network::TcpNetwork;
 
 /// A running member.
 #[derive(Debug)]
@@ -59,12 +59,6 @@ pub enum ServerError {
     /// The system has no thread to give.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// A member cannot join a running cluster yet.
-    #[error(
-        "joining an existing cluster is not supported by this version of quorate: start all members with \
-         --initial-cluster-state=new, or give this one its old data directory"
-    )]
-    CannotJoin,
     /// A task of the node has panicked: a broken invariant.
     #[error("the task {0} has ended unexpectedly")]
     Panicked(&'static str),
@@ -77,37 +71,49 @@ impl Server {
     /// When the directory, an address or what is on the disk cannot be used. Nothing is overwritten then.
     pub async fn start(config: &Config) -> Result<Server, ServerError> {
         let metrics = Arc::new(Metrics::default());
-        let disk = open_directory(config, &metrics).await?;
+        let disk = open_directory(config, &metrics)?;
         let client_listeners = listen("client", &config.listen_client_urls).await?;
         let peer_listeners = listen("peer", &config.listen_peer_urls).await?;
 
         let (inbox, receiver) = quorate_node::inbox();
-        let (network, peer_tasks) = TcpNetwork::new(peers(config), peer_listeners, inbox.clone());
+        let (asking, mut questions) = quorate_node::questions();
+        let (network, peer_tasks) = TcpNetwork::new(peer_listeners, inbox.clone(), asking);
         let clock = SystemClock::new();
-        let node = start_node(config, (clock, disk, network), (inbox, receiver)).await?;
+        let mut helpers = JoinSet::new();
+        helpers.spawn(peer_tasks.run());
+        let identity =
+            establish(&plan(config), (&clock, &disk, &network), &mut questions, rand::random).await?;
+        tracing::info!("{}", describe(&identity));
+        network.begin(&identity, config.peer_urls().iter().map(Url::to_string).collect());
+        let node_config = node_config(config, identity.clone());
+        let world = (clock, disk, network);
+        let node = Node::start(node_config, rand::random(), world, (inbox, receiver), questions).await?;
         let handle = node.handle.clone();
 
         let (failed, failures) = mpsc::channel(1);
         run_on_thread("log", node.storage.run(), failed.clone())?;
         run_on_thread("snapshots", node.snapshots.run(), failed.clone())?;
+        helpers.spawn(node.answering.run());
         let driver = tokio::spawn(node.driver.run());
-        let peers = tokio::spawn(peer_tasks.run());
         tokio::spawn(async move {
             let ended = driver.await;
-            peers.abort();
-            if ended.is_err() {
-                let _ = failed.send(ServerError::Panicked("driver")).await;
-            }
+            drop(helpers);
+            let error = match ended {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.into(),
+                Err(_) => ServerError::Panicked("driver"),
+            };
+            let _ = failed.send(error).await;
         });
 
-        let api = Arc::new(Api::new(handle.clone(), clock, api_config(config)));
+        let api = Arc::new(Api::new(handle.clone(), clock, api_config(config, &identity)));
         let state = Arc::new(State { api, metrics });
         let (serving, stop) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stop.await;
         };
         tokio::spawn(http::serve(client_listeners, state, http::Options::default(), stopped));
-        tokio::spawn(publish(handle.clone(), config.clone()));
+        tokio::spawn(publish(handle.clone(), config.clone(), identity));
         Ok(Server { node: handle, serving: Some(serving), failures })
     }
 
@@ -134,7 +140,7 @@ impl Server {
 }
 
 /// Opens and locks the data directory, after a look at whose it is.
-async fn open_directory(config: &Config, metrics: &Arc<Metrics>) -> Result<FileDisk, ServerError> {
+fn open_directory(config: &Config, metrics: &Arc<Metrics>) -> Result<FileDisk, ServerError> {
     if config.data_dir.join("member").is_dir() {
         return Err(ServerError::EtcdDirectory(config.data_dir.clone()));
     }
@@ -144,13 +150,6 @@ async fn open_directory(config: &Config, metrics: &Arc<Metrics>) -> Result<FileD
             metrics.wal_fsync.observe(took);
         }
     })?;
-    let names = disk
-        .list()
-        .await
-        .map_err(|source| DirectoryError::Write { path: config.data_dir.clone(), source })?;
-    if names.is_empty() && config.cluster_state == ClusterState::Existing {
-        return Err(ServerError::CannotJoin);
-    }
     Ok(disk)
 }
 
@@ -168,23 +167,24 @@ async fn listen(purpose: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>,
     Ok(listeners)
 }
 
-fn peers(config: &Config) -> network::Config {
-    let id = config.member_id();
-    let peers: BTreeMap<NodeId, Vec<String>> = config
-        .initial_cluster
-        .iter()
-        .map(|(_, urls)| (NodeId(config.id_of(urls)), urls.iter().map(Url::address).collect()))
-        .filter(|(peer, _)| *peer != NodeId(id))
-        .collect();
-    network::Config { cluster: ClusterId(config.cluster_id()), id: NodeId(id), peers }
+/// What this member was told of its cluster.
+fn plan(config: &Config) -> Plan {
+    let founder = |(name, urls): &(String, Vec<Url>)| Founder {
+        id: NodeId(config.id_of(urls)),
+        owner: 0,
+        name: name.clone(),
+        peer_urls: urls.iter().map(Url::to_string).collect(),
+    };
+    Plan {
+        cluster: ClusterId(config.cluster_id()),
+        id: NodeId(config.member_id()),
+        founders: config.initial_cluster.iter().map(founder).collect(),
+        existing: config.cluster_state == ClusterState::Existing,
+    }
 }
 
-async fn start_node(
-    config: &Config,
-    world: (SystemClock, FileDisk, TcpNetwork),
-    inbox: (Inbox, InboxReceiver),
-) -> Result<Node<SystemClock, FileDisk, TcpNetwork>, ServerError> {
-    let mut raft = quorate_raft::Config::new(NodeId(config.member_id()));
+fn node_config(config: &Config, identity: Identity) -> quorate_node::Config {
+    let mut raft = quorate_raft::Config::new(identity.member);
     raft.election_timeout = config.election_timeout;
     raft.heartbeat_interval = config.heartbeat_interval;
     raft.pre_vote = config.pre_vote;
@@ -199,26 +199,18 @@ async fn start_node(
         priority: 0,
         request_timeout: Duration::from_secs(5) + 2 * config.election_timeout,
     };
-    let voters = config.initial_cluster.iter().map(|(_, urls)| NodeId(config.id_of(urls))).collect();
-    let initial = Configuration { voters, ..Configuration::default() };
-    let config = quorate_node::Config::new(ClusterId(config.cluster_id()), initial, replica);
-    Ok(Node::start(config, rand::random(), world, inbox).await?)
+    quorate_node::Config::new(identity, replica)
 }
 
-fn api_config(config: &Config) -> quorate_api::Config {
-    let members = config
-        .initial_cluster
-        .iter()
-        .map(|(_, urls)| Member {
-            id: config.id_of(urls),
-            peer_urls: urls.iter().map(Url::to_string).collect(),
-        })
-        .collect();
+fn api_config(config: &Config, identity: &Identity) -> quorate_api::Config {
+    let founders = identity.genesis.founders().iter();
+    let members =
+        founders.map(|founder| Member { id: founder.id.0, peer_urls: founder.peer_urls.clone() }).collect();
     let mut limits = Limits::default().txn_ops(config.max_txn_ops);
     limits.request_bytes_max = config.max_request_bytes;
     quorate_api::Config {
-        cluster_id: config.cluster_id(),
-        member_id: config.member_id(),
+        cluster_id: identity.cluster.0,
+        member_id: identity.member.0,
         members,
         election_timeout: config.election_timeout,
         watch_progress_interval: config.progress_interval,
@@ -245,38 +237,34 @@ fn run_on_thread(
     Ok(())
 }
 
-fn published(config: &Config) -> Command {
-    Command::MemberPublish {
-        id: config.member_id(),
+/// Makes this member's name and URLs known to the cluster, trying until it is done: that is when clients can be
+/// served with everything they may ask for.
+async fn publish(node: NodeHandle, config: Config, identity: Identity) {
+    let command = Command::MemberPublish {
+        id: identity.member.0,
         name: config.name.clone(),
         client_urls: config.advertise_client_urls.iter().map(Url::to_string).collect(),
         priority: 0,
-    }
-}
-
-/// Makes this member's name and URLs known to the cluster, trying until it is done: that is when clients can be
-/// served with everything they may ask for.
-async fn publish(node: NodeHandle, config: Config) {
+    };
     loop {
-        match node.request(Request::Command(published(&config))).await {
+        match node.request(Request::Command(command.clone())).await {
             Ok(_) => break,
             Err(quorate_replica::Error::Stopped) => return,
             Err(error) => tracing::warn!(%error, "cannot make this member known to the cluster; trying on"),
         }
     }
-    let (id, name) = (format!("{:x}", config.member_id()), &config.name);
+    let (id, name) = (format!("{:x}", identity.member.0), &config.name);
     let client_urls = url::join(&config.advertise_client_urls);
     tracing::info!(member_id = id, name, client_urls, "ready to serve client requests");
 }
 
-/// One line for the log when a member starts.
-#[must_use]
-pub fn describe(config: &Config) -> String {
+/// One line for the log when a member knows who it is.
+fn describe(identity: &Identity) -> String {
+    let Identity { cluster, member, genesis, owner, .. } = identity;
+    let role = if genesis.names(*member, *owner) { "a founder" } else { "joined" };
     format!(
-        "member {:x} of cluster {:x}, clients at {}, peers at {}",
-        config.member_id(),
-        config.cluster_id(),
-        url::join(&config.listen_client_urls),
-        url::join(&config.listen_peer_urls)
+        "this is member {:x} of cluster {cluster} ({role}, {} founders)",
+        member.0,
+        genesis.founders().len()
     )
 }

@@ -1,12 +1,18 @@
 //! Targets of the node's formats: peers' messages, the log, snapshot files.
 
+use std::fmt::Debug;
+
 use quorate_node::codec::{self, Kind};
 use quorate_node::testing::{
-    CLUSTER, MEMBER, MemoryDisk, SNAPSHOT, Survival, frame, load_snapshot, put, recover, save_snapshot,
+    CLUSTER, MEMBER, MemoryDisk, SNAPSHOT, Survival, founder, frame, load_snapshot, put, recover,
+    save_snapshot,
 };
 use quorate_node::wal::Recovered;
 use quorate_node::wal::record::{Record, SegmentEncoder, SegmentHeader, scan};
-use quorate_node::{decode_message, encode_message};
+use quorate_node::{
+    Answer, CodecError, Genesis, Question, decode_answer, decode_message, decode_question, encode_answer,
+    encode_message, encode_question,
+};
 use quorate_raft::{Body, Entry, HardState, Index, Payload, Position, Term};
 use quorate_replica::{ChunkBody, Message, RequestId, SharedProposal};
 use quorate_store::{Command, LeaseId, Revision, Store};
@@ -16,21 +22,38 @@ const WHOLE: u8 = 0;
 /// The input is what the target frames itself, or does to something whole.
 const INSIDE: u8 = 1;
 
-/// A peer's message. What can be decoded survives another journey, and its second encoding is the first.
+/// What comes from a peer: a message, or a stranger's question, or its answer. What can be decoded survives another
+/// journey, and its second encoding is the first.
 pub fn codec_message(data: &[u8]) {
     let (&mode, data) = data.split_first().unwrap_or((&WHOLE, &[]));
     let _ = codec::decode_frame(data);
-    let decoded = match mode % 2 {
-        WHOLE => decode_message(data),
-        _ => decode_message(&frame(Kind::Message, data)),
+    let kind = [Kind::Message, Kind::Question, Kind::Answer][usize::from(mode / 2) % 3];
+    let bytes = match mode % 2 {
+        WHOLE => data.to_vec(),
+        _ => frame(kind, data),
     };
-    if let Ok(message) = decoded {
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        encode_message(&message, &mut first).expect("it was short enough before");
-        let again = decode_message(&first).expect("what is encoded can be decoded");
-        assert_eq!(again, message, "a message survives the journey");
-        encode_message(&again, &mut second).expect("it was short enough before");
-        assert_eq!(first, second, "an encoding is a function of the value");
+    let encode = |message: &Message| {
+        let mut bytes = Vec::new();
+        encode_message(message, &mut bytes).map(|()| bytes)
+    };
+    match kind {
+        Kind::Question => journey(&bytes, decode_question, encode_question),
+        Kind::Answer => journey(&bytes, decode_answer, encode_answer),
+        _ => journey(&bytes, decode_message, encode),
+    }
+}
+
+fn journey<T: PartialEq + Debug>(
+    bytes: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, CodecError>,
+    encode: impl Fn(&T) -> Result<Vec<u8>, CodecError>,
+) {
+    if let Ok(value) = decode(bytes) {
+        // An answer longer than those that are sent cannot be encoded.
+        let Ok(first) = encode(&value) else { return };
+        let again = decode(&first).expect("what is encoded can be decoded");
+        assert_eq!(again, value, "a value survives the journey");
+        assert_eq!(encode(&again), Ok(first), "an encoding is a function of the value");
     }
 }
 
@@ -180,7 +203,19 @@ pub(crate) fn message_seeds() -> Vec<(&'static str, Vec<u8>)> {
             ]),
         ),
     ];
-    let mut seeds = Vec::new();
+    let genesis = Genesis::new(vec![founder(1, 7), founder(2, 8)]);
+    let meet = Question::Meet { cluster: CLUSTER, founder: founder(1, 7), accepted: Some(genesis.clone()) };
+    let join =
+        Question::Join { owner: 9, name: "m3".into(), peer_urls: vec!["http://127.0.0.1:2380".into()] };
+    let inside = |kind: u8, frame: Result<Vec<u8>, CodecError>| {
+        [&[INSIDE + 2 * kind], &frame.expect("small")[codec::HEADER_BYTES..]].concat()
+    };
+    let mut seeds = vec![
+        ("question_meet", inside(1, encode_question(&meet))),
+        ("question_join", inside(1, encode_question(&join))),
+        ("answer_begun", inside(2, encode_answer(&Answer::Begun { genesis }))),
+        ("answer_refused", inside(2, encode_answer(&Answer::Refused("why".into())))),
+    ];
     for (name, message) in messages {
         let mut frame = Vec::new();
         encode_message(&message, &mut frame).expect("small");

@@ -42,14 +42,39 @@ use crate::limits;
 use crate::meta::ClusterId;
 
 /// The first words between two members on a new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The sender's cluster.
     pub cluster: ClusterId,
+    /// The fingerprint of what the sender's cluster began with. A cluster that was lost as a whole and began anew has
+    /// the same id; its members must not talk to one that is left of the old.
+    pub genesis: u64,
     /// The sender.
     pub from: NodeId,
     /// Whom it believes to talk to.
     pub to: NodeId,
+    /// Where the sender is reached: the other side may not have heard of it yet, and can answer all the same.
+    pub peer_urls: Vec<String>,
+}
+
+/// The answer to a [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// Who answers, so that the other side can say what is wrong, too.
+    pub hello: Hello,
+    /// Whether messages may follow.
+    pub verdict: Verdict,
+}
+
+/// Whether a member takes messages from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It does.
+    Welcome,
+    /// The hello is for another cluster, or another member.
+    WrongPlace,
+    /// The one who says hello was removed from the cluster, for ever.
+    Removed,
 }
 
 /// Appends a peer's message as one frame.
@@ -80,6 +105,14 @@ pub enum Kind {
     SnapshotChunk = 6,
     /// The end of a snapshot file.
     SnapshotFooter = 7,
+    /// [`Greeting`].
+    Greeting = 8,
+    /// A [`Question`](crate::Question).
+    Question = 9,
+    /// An [`Answer`](crate::Answer).
+    Answer = 10,
+    /// The file of a data directory that is no member's yet.
+    Owner = 11,
 }
 
 impl Kind {
@@ -87,15 +120,18 @@ impl Kind {
     #[must_use]
     pub const fn format(self) -> u16 {
         match self {
-            Kind::Hello | Kind::Message => 1,
-            Kind::Meta => 1,
+            Kind::Hello => 2,
+            Kind::Message | Kind::Greeting => 1,
+            Kind::Question | Kind::Answer => 1,
+            Kind::Meta => 2,
+            Kind::Owner => 1,
             Kind::Segment => 1,
             Kind::SnapshotHeader | Kind::SnapshotChunk | Kind::SnapshotFooter => 1,
         }
     }
 
     fn from_u16(kind: u16) -> Option<Kind> {
-        const ALL: [Kind; 7] = [
+        const ALL: [Kind; 11] = [
             Kind::Hello,
             Kind::Message,
             Kind::Meta,
@@ -103,6 +139,10 @@ impl Kind {
             Kind::SnapshotHeader,
             Kind::SnapshotChunk,
             Kind::SnapshotFooter,
+            Kind::Greeting,
+            Kind::Question,
+            Kind::Answer,
+            Kind::Owner,
         ];
         ALL.into_iter().find(|known| *known as u16 == kind)
     }
@@ -232,7 +272,15 @@ fn seal(kind: Kind, frame: &mut [u8]) {
 #[must_use]
 pub fn encode_hello(hello: &Hello) -> Vec<u8> {
     let mut out = Vec::new();
-    encode_frame(Kind::Hello, hello, &mut out).expect("a hello is a few bytes");
+    encode_frame(Kind::Hello, hello, &mut out).expect("a hello is short");
+    out
+}
+
+/// A [`Greeting`] as one frame.
+#[must_use]
+pub fn encode_greeting(greeting: &Greeting) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_frame(Kind::Greeting, greeting, &mut out).expect("a greeting is short");
     out
 }
 
@@ -250,7 +298,7 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, CodecError> {
 
 /// The kind and the whole length of the frame that `bytes` begin with; `None` if there are fewer bytes
 /// than a header.
-pub(crate) fn frame_header(bytes: &[u8]) -> Result<Option<(Kind, usize)>, CodecError> {
+pub fn frame_header(bytes: &[u8]) -> Result<Option<(Kind, usize)>, CodecError> {
     let magic = bytes.len().min(MAGIC.len());
     if bytes[..magic] != MAGIC[..magic] {
         return Err(CodecError::Magic);

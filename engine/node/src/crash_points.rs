@@ -15,11 +15,11 @@ use quorate_raft::{Entry, HardState, Index, NodeId, Position, SnapshotMeta, Term
 use quorate_replica::{ChunkBody, Saved, SharedProposal, SnapshotChunk, Write};
 
 use crate::error::Error;
+use crate::establish::Identity;
 use crate::inbox::{Event, InboxReceiver, inbox};
-use crate::meta::ClusterId;
-use crate::recover::{Identity, Recovery, recover};
+use crate::recover::{Recovery, recover};
 use crate::storage::{StorageQueue, tasks};
-use crate::testing::{MemoryDisk, Survival, configuration, put, ready};
+use crate::testing::{self, MemoryDisk, Survival, configuration, put, ready};
 
 const SEGMENT_BYTES: u64 = 400;
 
@@ -151,11 +151,11 @@ impl fmt::Debug for Model {
 }
 
 fn identity() -> Identity {
-    Identity { cluster: ClusterId(7), member: NodeId(1), initial: configuration(&[1, 2, 3]) }
+    testing::identity(7, 1, &[1, 2, 3])
 }
 
 fn start(disk: &MemoryDisk) -> Result<Recovery<MemoryDisk>, Error> {
-    ready(recover(disk, identity(), SEGMENT_BYTES))
+    ready(recover(disk, &identity(), SEGMENT_BYTES))
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<(), Error>>>>;

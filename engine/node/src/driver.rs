@@ -11,11 +11,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use quorate_raft::Instant;
+use quorate_raft::{Instant, NodeId};
 use quorate_replica::{Error, Input, Output, Replica, RequestId, Response, Status};
 use quorate_store::{WatchId, WatchUpdate};
 
 use crate::env::{Clock, Network};
+use crate::error::Error as NodeError;
 use crate::handle::Shared;
 use crate::inbox::{Answer, Event, InboxReceiver, StreamId, Updates};
 use crate::limits;
@@ -34,8 +35,8 @@ pub struct Driver<C, N> {
 }
 
 impl<C: Clock, N: Network> Driver<C, N> {
-    /// Runs until the node is stopped or its storage has failed.
-    pub async fn run(mut self) {
+    /// Runs until the node is stopped or its storage has failed, or until it must not go on: then the error says why.
+    pub async fn run(mut self) -> Result<(), NodeError> {
         let clock = self.clock.clone();
         let mut sleep = None;
         let mut events = Vec::with_capacity(limits::INPUTS_PER_TURN);
@@ -49,7 +50,7 @@ impl<C: Clock, N: Network> Driver<C, N> {
                 sleep = deadline.map(|at| (at, Box::pin(clock.sleep_until(at))));
             }
             if !wait(&mut self.inbox, &mut events, &mut sleep).await {
-                return;
+                return Ok(());
             }
 
             // 2. Feed what has arrived, then time. Inputs first: what came while the process was frozen
@@ -57,10 +58,11 @@ impl<C: Clock, N: Network> Driver<C, N> {
             let now = clock.now();
             for event in events.drain(..) {
                 self.inbox.taken(&event);
-                if matches!(event, Event::Stop) {
-                    return;
+                match event {
+                    Event::Stop => return Ok(()),
+                    Event::Removed { by } => return Err(self.removed(Some(by))),
+                    event => self.handle(now, event),
                 }
-                self.handle(now, event);
             }
             for id in self.requests.take_abandoned() {
                 self.replica.handle(now, Input::Cancel { id });
@@ -71,7 +73,7 @@ impl<C: Clock, N: Network> Driver<C, N> {
             while let Some(output) = self.replica.poll_output() {
                 if self.perform(output).is_err() {
                     tracing::error!("the storage task has ended; so does the driver");
-                    return;
+                    return Ok(());
                 }
             }
             self.shared.publish(self.replica.status());
@@ -97,9 +99,21 @@ impl<C: Clock, N: Network> Driver<C, N> {
                 self.watchers.remove(watch);
                 Input::CancelWatch { watch }
             }
-            Event::Stop => unreachable!("the loop has ended"),
+            Event::Stop | Event::Removed { .. } => unreachable!("the loop has ended"),
         };
         self.replica.handle(now, input);
+    }
+
+    /// This member is none any more.
+    fn removed(&self, by: Option<NodeId>) -> NodeError {
+        let member = self.replica.status().raft.id.0;
+        let by = by.map_or_else(|| "the log".to_owned(), |by| format!("member {:x}", by.0));
+        tracing::error!(
+            member = format!("{member:x}"),
+            told_by = by,
+            "this member has been removed from the cluster"
+        );
+        NodeError::Removed { member }
     }
 
     fn perform(&mut self, output: Output) -> Result<(), StorageStopped> {

@@ -1,10 +1,13 @@
 //! What a node needs of the world, as traits: the same driver runs on tokio and in the simulator.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 
 use quorate_raft::{Instant, NodeId};
 use quorate_replica::Message;
+
+use crate::question::{Answer, NoAnswer, Question};
 
 /// A node's monotonic clock.
 pub trait Clock: Clone + Send + Sync + 'static {
@@ -18,6 +21,11 @@ pub trait Clock: Clone + Send + Sync + 'static {
 pub trait Network: Clone + Send + Sync + 'static {
     /// Sends a message. May drop it; never blocks. Encoding happens on the sender's own task.
     fn send(&self, to: NodeId, message: Message);
+    /// From now on, these are the peers, each with the URLs to try in turn; what waits for those that stay is kept.
+    /// `removed` are no members any more, for ever, and are told so when they call.
+    fn set_peers(&self, peers: Vec<(NodeId, Vec<String>)>, removed: BTreeSet<NodeId>);
+    /// Asks whoever is at this URL. Does not take for ever.
+    fn ask(&self, url: &str, question: Question) -> impl Future<Output = Result<Answer, NoAnswer>> + Send;
 }
 
 /// A directory of files. Names are relative to it and have no separators.

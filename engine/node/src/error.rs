@@ -76,6 +76,47 @@ pub enum Error {
         /// Who we are.
         expected: u64,
     },
+    /// The data directory was made by a member with another name and at another place.
+    #[error(
+        "the data directory belongs to member {found:x} (\"{name}\" at {peer_urls}), this is \"{expected}\": a member \
+         must start on its own data directory, and never on a copy of another's"
+    )]
+    ForeignDirectory {
+        /// Whose it is.
+        found: u64,
+        /// Its name.
+        name: String,
+        /// Where the others reached it.
+        peer_urls: String,
+        /// The name of the one that was started.
+        expected: String,
+    },
+    /// The member was removed from the cluster.
+    #[error(
+        "member {member:x} has been removed from the cluster for ever: to come back, add a member (etcdctl member add) \
+         and start it with an empty data directory and --initial-cluster-state=existing"
+    )]
+    Removed {
+        /// The member.
+        member: u64,
+    },
+    /// The data directory is an old copy of the member's.
+    #[error(
+        "the data directory is an old copy of that of member {member:x}: it lacks what the member has promised and \
+         acknowledged since"
+    )]
+    Disowned {
+        /// The member.
+        member: u64,
+    },
+    /// The cluster does not take this member in.
+    #[error("cannot join the cluster: {by} says: {reason}")]
+    JoinRefused {
+        /// The name of the member that was asked.
+        by: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// There is data, but nothing that says whose it is.
     #[error(
         "the data directory holds {file} but not the file \"{}\" that says whose it is: restore that \

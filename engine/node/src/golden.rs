@@ -19,10 +19,14 @@ use quorate_store::{
     LeaseId, Operation, Put, RangeQuery, Revision, RevisionFilter, SnapshotPart, Sort, SortBy, Txn,
 };
 
-use crate::codec::{self, Hello, Kind, decode_message, encode_frame, encode_message};
+use crate::codec::{self, Greeting, Hello, Kind, Verdict, decode_message, encode_frame, encode_message};
+use crate::establish::{Identity, Owner};
 use crate::meta::{ClusterId, Meta};
+use crate::question::{
+    Answer, Genesis, Question, decode_answer, decode_question, encode_answer, encode_question,
+};
 use crate::snapshot_file::{SnapshotFooter, SnapshotHeader};
-use crate::testing::{configuration, put};
+use crate::testing::{configuration, founder, identity, put};
 use crate::wal::record::{self, Record, SegmentEncoder, SegmentHeader};
 
 const GOLDEN: &str = "tests/golden/formats.txt";
@@ -196,12 +200,49 @@ fn messages(samples: &mut Samples) {
     samples.message("chunk ack", &Message::ChunkAck { position: position(3, 300), sequence: 1 });
 }
 
+/// What is said before there are messages.
+fn introductions(samples: &mut Samples) {
+    let cluster = ClusterId(0xcdf8_1818_e32d_e3ae);
+    let peer_urls = vec!["http://127.0.0.1:2380".to_owned()];
+    let hello = Hello { cluster, genesis: 1 << 60, from: NodeId(1), to: NodeId(2), peer_urls };
+    samples.add("frame hello", codec::encode_hello(&hello));
+    for verdict in [Verdict::Welcome, Verdict::WrongPlace, Verdict::Removed] {
+        let greeting = Greeting { hello: hello.clone(), verdict };
+        samples.add(&format!("frame greeting {verdict:?}"), codec::encode_greeting(&greeting));
+    }
+    let genesis = Genesis::new(vec![founder(2, 1 << 63), founder(1, 7)]);
+    let name = "m1".to_owned();
+    let peer_urls = vec!["http://127.0.0.1:2380".to_owned()];
+    let questions = [
+        ("meet", Question::Meet { cluster, founder: founder(1, 7), accepted: Some(genesis.clone()) }),
+        ("join", Question::Join { owner: 1 << 40, name, peer_urls }),
+    ];
+    for (name, question) in questions {
+        let bytes = encode_question(&question).expect("small");
+        assert_eq!(decode_question(&bytes), Ok(question), "{name} survives the journey");
+        samples.add(&format!("question {name}"), bytes);
+    }
+    let answers = [
+        ("met", Answer::Met { founder: founder(2, 8), accepted: None }),
+        ("begun", Answer::Begun { genesis: genesis.clone() }),
+        ("joined", Answer::Joined { cluster, id: NodeId(9), genesis }),
+        ("later", Answer::Later("why".into())),
+        ("refused", Answer::Refused("why".into())),
+    ];
+    for (name, answer) in answers {
+        let bytes = encode_answer(&answer).expect("small");
+        assert_eq!(decode_answer(&bytes), Ok(answer), "{name} survives the journey");
+        samples.add(&format!("answer {name}"), bytes);
+    }
+}
+
 fn files(samples: &mut Samples) {
     let (cluster, member) = (ClusterId(0xcdf8_1818_e32d_e3ae), NodeId(0x8e9e_05c5_2164_694d));
-    let hello = Hello { cluster, from: member, to: NodeId(2) };
-    samples.add("frame hello", codec::encode_hello(&hello));
     let initial = Configuration { learners: [NodeId(4)].into(), ..configuration(&[1, 2, 3]) };
-    samples.frame("meta", Kind::Meta, &Meta { cluster, member, boot: 3, initial: initial.clone() });
+    let identity = Identity { cluster, member, ..identity(7, 1, &[1, 2]) };
+    samples.frame("meta", Kind::Meta, &Meta { identity, boot: 3, removed: false });
+    let genesis = Genesis::new(vec![founder(2, 1 << 63), founder(1, 7)]);
+    samples.frame("owner", Kind::Owner, &Owner { owner: 7, accepted: Some(genesis) });
     let header = SnapshotHeader { cluster, member, position: position(3, 300) };
     samples.frame("snapshot header", Kind::SnapshotHeader, &header);
     samples.frame("snapshot chunk", Kind::SnapshotChunk, &chunk());
@@ -241,6 +282,7 @@ fn files(samples: &mut Samples) {
 fn no_encoding_has_moved() {
     let mut samples = Samples::default();
     messages(&mut samples);
+    introductions(&mut samples);
     files(&mut samples);
     let text = samples.text();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);

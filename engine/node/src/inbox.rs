@@ -86,6 +86,10 @@ pub(crate) enum Event {
     },
     Progress(WatchId),
     CancelWatch(WatchId),
+    /// A peer says that this member was removed from the cluster.
+    Removed {
+        by: NodeId,
+    },
     Stop,
 }
 
@@ -99,6 +103,11 @@ impl Inbox {
             return false;
         }
         self.sender.send(Event::Message { from, message, bytes }).is_ok()
+    }
+
+    /// A peer of the same cluster says that this member was removed, for ever. The node ends.
+    pub fn removed(&self, by: NodeId) {
+        self.send(Event::Removed { by });
     }
 
     pub(crate) fn request(&self, request: Request, answer: Answer) -> Result<(), Error> {
@@ -132,6 +141,16 @@ impl InboxReceiver {
             self.taken(&event);
             if let Event::Message { from, message, .. } = event {
                 return Some((from, message));
+            }
+        }
+    }
+
+    /// The next peer that says that this member was removed, for tests of networks. Everything else is dropped.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn next_removal(&mut self) -> Option<NodeId> {
+        loop {
+            if let Event::Removed { by } = self.receiver.recv().await? {
+                return Some(by);
             }
         }
     }

@@ -32,19 +32,23 @@
 //! (`quorate-api`). Damaged records are found, but not fetched from peers.
 #![forbid(unsafe_code)]
 
+mod answering;
 pub mod codec;
 #[cfg(test)]
 mod crash_points;
 mod driver;
 mod env;
 mod error;
+mod establish;
 #[cfg(test)]
 mod golden;
 mod handle;
 mod inbox;
 pub mod limits;
+mod meeting;
 mod meta;
 mod node;
+mod question;
 mod recover;
 mod snapshot_file;
 mod storage;
@@ -52,12 +56,19 @@ mod storage;
 pub mod testing;
 pub mod wal;
 
-pub use codec::{CodecError, Hello, decode_message, encode_message};
+pub use answering::Answering;
+pub use codec::{CodecError, Greeting, Hello, Verdict, decode_message, encode_message};
 pub use driver::Driver;
 pub use env::{Clock, Disk, File, Network};
 pub use error::Error;
+pub use establish::{Identity, Plan, establish};
 pub use handle::{NodeHandle, WatchStream};
 pub use inbox::{Inbox, InboxReceiver, inbox};
-pub use meta::ClusterId;
+pub use meeting::{Ending, Meeting};
+pub use meta::{ClusterId, retire};
 pub use node::{Config, Node};
+pub use question::{
+    Answer, Asked, Genesis, NoAnswer, Question, QuestionReceiver, Questions, decode_answer, decode_question,
+    encode_answer, encode_question, questions,
+};
 pub use storage::{Snapshots, Storage};

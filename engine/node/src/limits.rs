@@ -31,8 +31,15 @@ pub const WATCH_CREDIT: u32 = 1024;
 /// Complete snapshot files kept: the newest, and one to fall back on.
 pub const SNAPSHOTS_KEPT: usize = 2;
 
+/// Most bytes in the body of a question or of its answer: a genesis of nine members and their URLs is far smaller.
+pub const QUESTION_BYTES_MAX: usize = 64 << 10;
+
+/// Questions of others that wait for their answer.
+pub const QUESTIONS_MAX: usize = 64;
+
 // An append adds a term, a position and two numbers to the one entry that may make it so large.
 const _: () = assert!(RECORD_BODY_BYTES_MAX + 1024 <= FRAME_BODY_BYTES_MAX, "what fits the log fits a frame");
 const _: () = assert!(FRAME_BODY_BYTES_MAX <= u32::MAX as usize, "a frame's length is 32 bits");
 const _: () = assert!(INBOX_MESSAGE_BYTES_MAX >= FRAME_BODY_BYTES_MAX, "the largest message gets in");
 const _: () = assert!(SNAPSHOTS_KEPT >= 1);
+const _: () = assert!(QUESTION_BYTES_MAX <= FRAME_BODY_BYTES_MAX);

@@ -1,17 +1,18 @@
 //! The file that says whose a data directory is.
 //!
-//! One frame of kind `Meta`, holding a [`Meta`]. It is replaced whole, by writing a temporary file and
+//! One frame of kind `Meta`, holding a [`Meta`]: which member of which cluster, the number of the directory, what the
+//! cluster began with, and how often the member has started. It is replaced whole, by writing a temporary file and
 //! renaming it, and it is written before anything that depends on it: a boot number is durable before it is
 //! used, so no two lives of a member ever give out the same request id.
 
 use std::fmt;
 
-use quorate_raft::{Configuration, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Kind};
 use crate::env::{Disk, File};
 use crate::error::Error;
+use crate::establish::Identity;
 
 /// A cluster. Members of different clusters never talk to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,16 +26,13 @@ impl fmt::Display for ClusterId {
 
 /// Whose a data directory is, and how often its member has started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meta {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The member.
-    pub member: NodeId,
+pub(crate) struct Meta {
+    /// The member. What the command line says by a later start does not change it.
+    pub identity: Identity,
     /// How many times the member has started.
     pub boot: u64,
-    /// The configuration that the log began with. Kept, so that a restart does not depend on what the
-    /// command line says by then.
-    pub initial: Configuration,
+    /// Whether it was removed from the cluster: then it never starts again.
+    pub removed: bool,
 }
 
 /// The file's name.
@@ -58,6 +56,14 @@ pub(crate) async fn write<D: Disk>(disk: &D, meta: &Meta) -> Result<(), Error> {
     codec::encode_frame(Kind::Meta, meta, &mut bytes)
         .map_err(|source| Error::Encode { file: META_FILE.into(), source })?;
     install_file(disk, TEMPORARY, META_FILE, &bytes).await
+}
+
+/// Notes that the member of this directory has been removed from its cluster, so that it never starts again.
+pub async fn retire<D: Disk>(disk: &D) -> Result<(), Error> {
+    match read(disk).await? {
+        Some(meta) => write(disk, &Meta { removed: true, ..meta }).await,
+        None => Ok(()),
+    }
 }
 
 /// Makes a file appear under its name with all of its bytes, or not at all.

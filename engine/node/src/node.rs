@@ -1,27 +1,27 @@
 //! Putting a node together.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_raft::Configuration;
 use quorate_replica::Replica;
 
+use crate::answering::Answering;
 use crate::driver::{Driver, Requests, Watchers};
 use crate::env::{Clock, Disk, Network};
 use crate::error::Error;
+use crate::establish::Identity;
 use crate::handle::{NodeHandle, Shared};
 use crate::inbox::{Inbox, InboxReceiver};
 use crate::limits;
-use crate::meta::ClusterId;
-use crate::recover::{self, Identity};
+use crate::question::QuestionReceiver;
+use crate::recover;
 use crate::storage::{self, Snapshots, Storage};
 
 /// What a node is told when it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The cluster. A data directory of another one is refused.
-    pub cluster: ClusterId,
-    /// The configuration that the cluster began with; read on the member's first start only.
-    pub initial: Configuration,
+    /// Who the member is. A data directory of another one is refused.
+    pub identity: Identity,
     /// The replica's part; its `raft.id` is this member.
     pub replica: quorate_replica::Config,
     /// When a segment of the log is closed.
@@ -31,12 +31,13 @@ pub struct Config {
 impl Config {
     /// With the default for what is only the node's own.
     #[must_use]
-    pub fn new(cluster: ClusterId, initial: Configuration, replica: quorate_replica::Config) -> Config {
-        Config { cluster, initial, replica, segment_bytes: limits::SEGMENT_BYTES }
+    pub fn new(identity: Identity, replica: quorate_replica::Config) -> Config {
+        assert_eq!(identity.member, replica.raft.id, "Raft knows who it is");
+        Config { identity, replica, segment_bytes: limits::SEGMENT_BYTES }
     }
 }
 
-/// A node, recovered and ready to run: three tasks to be spawned by the caller, and the way to them.
+/// A node, recovered and ready to run: four tasks to be spawned by the caller, and the way to them.
 pub struct Node<C, D: Disk, N> {
     /// How to talk to it.
     pub handle: NodeHandle,
@@ -47,26 +48,31 @@ pub struct Node<C, D: Disk, N> {
     /// The task that writes snapshots. May block its thread, which should not be the log's. If it fails,
     /// the process must end.
     pub snapshots: Snapshots<D>,
+    /// The task that answers those who are not members yet.
+    pub answering: Answering,
 }
 
 impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
     /// Recovers what the disk holds. `seed` is all the randomness that the node will ever have; `inbox` is
-    /// the entrance of `receiver`, which the network has been given already.
+    /// the entrance of `receiver`, and `questions` the end of the queue that the network has been given already.
     pub async fn start(
         config: Config,
         seed: u64,
         (clock, disk, network): (C, D, N),
         (inbox, receiver): (Inbox, InboxReceiver),
+        questions: QuestionReceiver,
     ) -> Result<Node<C, D, N>, Error> {
-        let identity =
-            Identity { cluster: config.cluster, member: config.replica.raft.id, initial: config.initial };
-        let recovery = recover::recover(&disk, identity, config.segment_bytes).await?;
+        let recovery = recover::recover(&disk, &config.identity, config.segment_bytes).await?;
         let (boot, position) = (recovery.saved.boot, recovery.saved.snapshot.position);
         let replica = Replica::recover(config.replica, seed, clock.now(), recovery.saved)
             .map_err(|source| Error::Import { position, source })?;
         let (queue, storage, snapshots) = storage::tasks(recovery.wal, recovery.snapshots, &inbox);
         let shared = Arc::new(Shared::default());
         shared.publish(replica.status());
+        let others = config.identity.genesis.founders().iter().filter(|it| it.id != config.identity.member);
+        let peers = others.map(|founder| (founder.id, founder.peer_urls.clone())).collect();
+        network.set_peers(peers, BTreeSet::new());
+        let answering = Answering { identity: config.identity, questions };
         let driver = Driver {
             replica,
             clock,
@@ -77,6 +83,6 @@ impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
             requests: Requests::new(boot),
             watchers: Watchers::default(),
         };
-        Ok(Node { handle: NodeHandle::new(inbox, shared), driver, storage, snapshots })
+        Ok(Node { handle: NodeHandle::new(inbox, shared), driver, storage, snapshots, answering })
     }
 }

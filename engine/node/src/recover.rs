@@ -13,24 +13,14 @@
 //! that: then nothing is lost. Otherwise the member does not start. It never starts from less than it had.
 
 use quorate_raft::{Configuration, Index, NodeId, Position, SnapshotMeta};
-use quorate_replica::{Founder, Saved, SnapshotChunk};
+use quorate_replica::{Saved, SnapshotChunk};
 
 use crate::env::Disk;
 use crate::error::Error;
+use crate::establish::{self, Identity};
 use crate::meta::{self, ClusterId, META_FILE, Meta};
 use crate::snapshot_file::{self, SnapshotWriter, snapshot_name};
 use crate::wal::{RecoveredError, Wal, segment_names};
-
-/// Whose a data directory should be.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The member.
-    pub member: NodeId,
-    /// The configuration that the cluster began with; only the first start reads it.
-    pub initial: Configuration,
-}
 
 /// What a member finds on its disk, and the writers that go on from there.
 pub(crate) struct Recovery<D: Disk> {
@@ -42,7 +32,7 @@ pub(crate) struct Recovery<D: Disk> {
 /// Brings back what was durable, or begins a new member in an empty directory.
 pub(crate) async fn recover<D: Disk>(
     disk: &D,
-    identity: Identity,
+    identity: &Identity,
     segment_bytes: u64,
 ) -> Result<Recovery<D>, Error> {
     let owner = (identity.cluster, identity.member);
@@ -50,13 +40,13 @@ pub(crate) async fn recover<D: Disk>(
     let again = found.is_some();
     let mut meta = match found {
         Some(meta) => {
-            Error::check_owner(META_FILE, (meta.cluster, meta.member), owner)?;
+            Error::check_owner(META_FILE, (meta.identity.cluster, meta.identity.member), owner)?;
             meta
         }
         None => begin(disk, identity).await?,
     };
 
-    let snapshot = newest_snapshot(disk, owner, meta.initial.clone()).await?;
+    let snapshot = newest_snapshot(disk, owner, meta.identity.genesis.configuration()).await?;
     let position = snapshot.meta.position;
     let (mut wal, recovered) = Wal::open(disk.clone(), owner, segment_bytes).await?;
     let noted = recovered.noted();
@@ -80,7 +70,7 @@ pub(crate) async fn recover<D: Disk>(
     tracing::info!(boot, %position, entries = entries.len(), %term, "recovered");
     Ok(Recovery {
         saved: Saved {
-            genesis: founders(&meta.initial),
+            genesis: meta.identity.genesis.founders().to_vec(),
             boot: meta.boot,
             hard_state,
             snapshot: snapshot.meta,
@@ -92,32 +82,34 @@ pub(crate) async fn recover<D: Disk>(
     })
 }
 
-/// The members that the cluster began with.
-fn founders(initial: &Configuration) -> Vec<Founder> {
-    let founder = |id| Founder { id, owner: 1, name: String::new(), peer_urls: Vec::new() };
-    initial.voters.iter().copied().map(founder).collect()
-}
-
 /// Makes an empty directory the home of a new member.
-async fn begin<D: Disk>(disk: &D, identity: Identity) -> Result<Meta, Error> {
-    let Identity { cluster, member, initial } = identity;
-    if let Some(position) = snapshot_file::snapshot_positions(disk).await?.first() {
-        return Err(Error::MetaMissing { file: snapshot_name(*position) });
-    }
-    // A first start may have been interrupted between the log and the meta file. Then the log holds nothing.
+async fn begin<D: Disk>(disk: &D, identity: &Identity) -> Result<Meta, Error> {
+    check_empty(disk).await?;
     for segment in segment_names(disk).await? {
         let name = segment.to_string();
-        let bytes = meta::read_file(disk, &name).await?;
-        if !segment.is_untouched(&bytes) {
-            return Err(Error::MetaMissing { file: name });
-        }
         disk.remove(&name).await.map_err(Error::io("remove", &name))?;
         disk.sync_dir().await.map_err(Error::io("sync", "the data directory"))?;
     }
-    Wal::create(disk, (cluster, member)).await?;
-    let meta = Meta { cluster, member, boot: 1, initial };
+    Wal::create(disk, (identity.cluster, identity.member)).await?;
+    let meta = Meta { identity: identity.clone(), boot: 1, removed: false };
     meta::write(disk, &meta).await?;
+    establish::remove_owner(disk).await?;
     Ok(meta)
+}
+
+/// Makes sure that a directory without a meta file holds nothing that somebody may miss. A first start may have been
+/// interrupted between the log and the meta file: then the log holds nothing.
+pub(crate) async fn check_empty<D: Disk>(disk: &D) -> Result<(), Error> {
+    if let Some(position) = snapshot_file::snapshot_positions(disk).await?.first() {
+        return Err(Error::MetaMissing { file: snapshot_name(*position) });
+    }
+    for segment in segment_names(disk).await? {
+        let name = segment.to_string();
+        if !segment.is_untouched(&meta::read_file(disk, &name).await?) {
+            return Err(Error::MetaMissing { file: name });
+        }
+    }
+    Ok(())
 }
 
 /// The newest snapshot that reads back.
@@ -159,15 +151,10 @@ mod tests {
 
     use super::*;
     use crate::codec::HEADER_BYTES;
-    use crate::testing::{MemoryDisk, configuration, put, ready};
-
-    fn identity(cluster: u64, member: u64) -> Identity {
-        let initial = configuration(&[1, 2, 3]);
-        Identity { cluster: ClusterId(cluster), member: NodeId(member), initial }
-    }
+    use crate::testing::{MemoryDisk, configuration, identity, put, ready};
 
     fn start(disk: &MemoryDisk) -> Result<Recovery<MemoryDisk>, Error> {
-        ready(recover(disk, identity(7, 1), 500))
+        ready(recover(disk, &identity(7, 1, &[1, 2, 3]), 500))
     }
 
     fn position(index: u64) -> Position {
@@ -201,7 +188,8 @@ mod tests {
 
     fn lived_with(segment_bytes: u64) -> MemoryDisk {
         let disk = MemoryDisk::default();
-        let mut recovery = ready(recover(&disk, identity(7, 1), segment_bytes)).expect("a new member");
+        let mut recovery =
+            ready(recover(&disk, &identity(7, 1, &[1, 2, 3]), segment_bytes)).expect("a new member");
         for index in 1..=30 {
             write(&mut recovery, index);
             if index % 10 == 0 && index < 30 {
@@ -233,9 +221,9 @@ mod tests {
         assert_eq!((saved.boot, saved.hard_state), (1, HardState::default()));
         assert_eq!(saved.snapshot.configuration, configuration(&[1, 2, 3]));
         assert!(saved.chunks.is_empty() && saved.entries.is_empty());
-        // The initial configuration of later starts is not looked at.
-        let other = Identity { initial: configuration(&[9]), ..identity(7, 1) };
-        let saved = ready(recover(&disk, other, 500)).expect("again").saved;
+        // The genesis that a later start is told of is not looked at.
+        let other = identity(7, 1, &[1, 9]);
+        let saved = ready(recover(&disk, &other, 500)).expect("again").saved;
         assert_eq!((saved.boot, saved.snapshot.configuration), (2, configuration(&[1, 2, 3])));
     }
 
@@ -306,14 +294,14 @@ mod tests {
     #[test]
     fn a_directory_of_another_cluster_or_member_is_refused() {
         let disk = lived();
-        let refusal = |identity| ready(recover(&disk, identity, 500)).err().expect("foreign").to_string();
+        let refusal = |identity| ready(recover(&disk, &identity, 500)).err().expect("foreign").to_string();
         assert_eq!(
-            refusal(identity(8, 1)),
+            refusal(identity(8, 1, &[1, 2, 3])),
             "meta belongs to cluster 7, this is cluster 8: give this cluster a data directory of its own, or \
              correct its initial members and token"
         );
         assert_eq!(
-            refusal(identity(7, 2)),
+            refusal(identity(7, 2, &[1, 2, 3])),
             "meta belongs to member 1, this is member 2: a member must start on its own data directory, and \
              never on a copy of another's"
         );
@@ -323,7 +311,11 @@ mod tests {
     #[test]
     fn a_segment_of_another_member_is_refused() {
         let (disk, other) = (lived(), MemoryDisk::default());
-        ready(recover(&other, identity(7, 2), 500)).err().is_none().then_some(()).expect("a new member");
+        ready(recover(&other, &identity(7, 2, &[1, 2, 3]), 500))
+            .err()
+            .is_none()
+            .then_some(())
+            .expect("a new member");
         let segment = segments(&other)[0].clone();
         disk.install(&segment, &other.bytes(&segment).expect("it is there"));
         assert!(refusal(&disk).contains("belongs to member 2, this is member 1"));
@@ -401,7 +393,8 @@ mod tests {
         for name in [META_FILE.to_owned(), segments(&lived())[1].clone(), snapshot_name(position(20))] {
             let disk = lived();
             let mut bytes = disk.bytes(&name).expect("it is there");
-            bytes[4..6].copy_from_slice(&2u16.to_le_bytes());
+            let format = u16::from_le_bytes([bytes[4], bytes[5]]);
+            bytes[4..6].copy_from_slice(&(format + 1).to_le_bytes());
             let checksum =
                 crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[HEADER_BYTES..]).to_le_bytes();
             bytes[12..16].copy_from_slice(&checksum);
@@ -409,8 +402,9 @@ mod tests {
             assert_eq!(
                 refusal(&disk),
                 format!(
-                    "{name} was written by a newer version (format 2; this one reads up to 1): start that \
-                     version"
+                    "{name} was written by a newer version (format {}; this one reads up to {format}): start that \
+                     version",
+                    format + 1
                 )
             );
         }

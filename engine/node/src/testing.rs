@@ -8,15 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use quorate_raft::{Configuration, Entry, Index, NodeId, Payload, Position, SnapshotMeta, Term};
-use quorate_replica::{ChunkBody, RequestId, Saved, SharedProposal, SnapshotChunk};
+use quorate_replica::{ChunkBody, Founder, RequestId, Saved, SharedProposal, SnapshotChunk};
 use quorate_store::{Blob, Command, LeaseId, Put};
 
 use crate::codec::{self, Kind};
 use crate::env::{Disk, File};
 use crate::error::Error;
+use crate::establish::Identity;
 use crate::limits;
 use crate::meta::ClusterId;
-use crate::recover::{self, Identity};
+use crate::question::Genesis;
+use crate::recover;
 use crate::snapshot_file::{self, SnapshotWriter};
 
 /// An entry that puts a key.
@@ -39,6 +41,25 @@ pub fn configuration(voters: &[u64]) -> Configuration {
     Configuration { voters: voters.iter().copied().map(NodeId).collect(), ..Configuration::default() }
 }
 
+/// Member `member` of the cluster `cluster` that these founders began, each with its id as its directory's number.
+#[must_use]
+pub fn identity(cluster: u64, member: u64, founders: &[u64]) -> Identity {
+    Identity {
+        cluster: ClusterId(cluster),
+        member: NodeId(member),
+        owner: member,
+        name: format!("n{member}"),
+        peer_urls: vec![format!("http://n{member}:2380")],
+        genesis: Genesis::new(founders.iter().map(|id| founder(*id, *id)).collect()),
+    }
+}
+
+/// A founder whose directory has this number.
+#[must_use]
+pub fn founder(id: u64, owner: u64) -> Founder {
+    Founder { id: NodeId(id), owner, name: format!("n{id}"), peer_urls: vec![format!("http://n{id}:2380")] }
+}
+
 /// A frame with this body and a right checksum, whatever the body is.
 #[must_use]
 pub fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
@@ -47,8 +68,8 @@ pub fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
 
 /// What a member finds in a directory: one of [`CLUSTER`] and [`MEMBER`].
 pub fn recover(disk: &MemoryDisk) -> Result<Saved, Error> {
-    let identity = Identity { cluster: CLUSTER, member: MEMBER, initial: configuration(&[1, 2, 3]) };
-    Ok(ready(recover::recover(disk, identity, limits::SEGMENT_BYTES))?.saved)
+    let identity = identity(CLUSTER.0, MEMBER.0, &[1, 2, 3]);
+    Ok(ready(recover::recover(disk, &identity, limits::SEGMENT_BYTES))?.saved)
 }
 
 /// What a snapshot file of [`CLUSTER`], [`MEMBER`] and [`SNAPSHOT`] with these bytes holds.

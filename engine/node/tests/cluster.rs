@@ -1,7 +1,7 @@
 //! Whole nodes, driven by hand: three members, their disks in memory, and links that carry encoded frames.
 //! Time passes when the test says so, and everything is polled in the same order every time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use quorate_node::limits::{INBOX_REQUESTS_MAX, WATCH_CREDIT};
-use quorate_node::testing::{MemoryDisk, Survival, configuration, ready};
+use quorate_node::testing::{MemoryDisk, Survival, identity, ready};
 use quorate_node::{
-    Clock, ClusterId, Config, Inbox, Network, Node, NodeHandle, WatchStream, decode_message, encode_message,
+    Answer, Clock, Config, Inbox, Network, NoAnswer, Node, NodeHandle, Question, WatchStream, decode_message,
+    encode_message, questions,
 };
 use quorate_raft::{Instant, NodeId, Role};
 use quorate_replica::{Body, Consistency, Error, Message, Request, Response};
@@ -56,6 +57,13 @@ impl Network for Link {
         let mut bytes = Vec::new();
         encode_message(&message, &mut bytes).expect("replicas make no message too large");
         self.links.0.lock().expect("one thread").push(Frame { from: self.from, to, bytes });
+    }
+
+    /// Frames find their way by id.
+    fn set_peers(&self, _: Vec<(NodeId, Vec<String>)>, _: BTreeSet<NodeId>) {}
+
+    async fn ask(&self, _: &str, _: Question) -> Result<Answer, NoAnswer> {
+        unreachable!("the members know who they are")
     }
 }
 
@@ -103,14 +111,16 @@ impl Cluster {
             request_timeout: Duration::from_secs(7),
         };
         let voters: Vec<u64> = self.disks.keys().map(|id| id.0).collect();
-        let mut config = Config::new(ClusterId(7), configuration(&voters), replica);
+        let mut config = Config::new(identity(7, id.0, &voters), replica);
         config.segment_bytes = 2000;
         let (inbox, receiver) = quorate_node::inbox();
         let env = (self.clock.clone(), self.disks[&id].clone(), Link { from: id, links: self.links.clone() });
-        let node = ready(Node::start(config, id.0, env, (inbox.clone(), receiver))).expect("a legal disk");
+        let (_, questions) = questions();
+        let starting = Node::start(config, id.0, env, (inbox.clone(), receiver), questions);
+        let node = ready(starting).expect("a legal disk");
         let (driver, storage, snapshots) = (node.driver, node.storage, node.snapshots);
         let tasks: Vec<Pin<Box<dyn Future<Output = ()>>>> = vec![
-            Box::pin(driver.run()),
+            Box::pin(async move { driver.run().await.expect("nobody is removed") }),
             Box::pin(async move { storage.run().await.expect("memory does not fail") }),
             Box::pin(async move { snapshots.run().await.expect("memory does not fail") }),
         ];

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Parser;
 use quorate::config::Config;
 use quorate::config::flags::{self, CommandLine, Settings};
-use quorate::server::{self, Server};
+use quorate::config::url;
+use quorate::server::Server;
 use quorate::{local, logging};
 use quorate_api::ETCD_VERSION;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,8 +61,9 @@ async fn serve(config: Config) -> ExitCode {
         version = env!("CARGO_PKG_VERSION"),
         name = config.name,
         data_dir = %config.data_dir.display(),
-        "starting {}",
-        server::describe(&config)
+        clients = url::join(&config.listen_client_urls),
+        peers = url::join(&config.listen_peer_urls),
+        "starting"
     );
     let mut server = match Server::start(&config).await {
         Ok(server) => server,

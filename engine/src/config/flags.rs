@@ -48,9 +48,14 @@ pub const FLAGS: &[Flag] = &[
     flag("Member", "max-request-bytes", "1572864", "Most bytes in a client's request."),
     flag("Member", "watch-progress-notify-interval", "10m", "How often a watch that asked for it is told of progress."),
     flag("Clustering", "initial-advertise-peer-urls", "http://localhost:2380", "This member's peer URLs, as the others reach them."),
-    flag("Clustering", "initial-cluster", "default=http://localhost:2380", "All members as name=URL, separated by commas; used when the data directory is new."),
+    flag("Clustering", "initial-cluster", "default=http://localhost:2380", "All members as name=URL, separated by commas; used when the data directory is new. A new cluster begins when all of them have met."),
     flag("Clustering", "initial-cluster-state", "new", "'new', or 'existing' when joining a cluster that already runs."),
     flag("Clustering", "initial-cluster-token", "etcd-cluster", "Tells clusters apart that were configured alike."),
+    switch("Clustering", "strict-reconfig-check", "true", "Refuse changes of the membership that would leave too few members to go on."),
+    flag("Clustering", "max-learners", "1", "Most learners that may be added at a time."),
+    switch("Clustering", "auto-promote-learners", "false", "Make every learner that is added a voter as soon as it has caught up. (Not a flag of etcd's.)"),
+    flag("Clustering", "leader-priority", "0", "A member that has caught up takes leadership over from one with a lower number. (Not a flag of etcd's.)"),
+    switch("Clustering", "force-new-cluster", "false", "Go on alone with the data of this member after a majority was lost for good; all others are removed for ever. Stop them first."),
     flag("Clustering", "advertise-client-urls", "http://localhost:2379", "This member's client URLs, as clients reach them."),
     flag("Logging", "log-level", "info", "debug, info, warn, error, panic or fatal."),
     flag("Logging", "log-format", "json", "json or console."),
@@ -62,6 +67,7 @@ pub const FLAGS: &[Flag] = &[
 const ALIASES: &[(&str, &str)] = &[
     ("experimental-watch-progress-notify-interval", "watch-progress-notify-interval"),
     ("experimental-snapshot-catchup-entries", "snapshot-catchup-entries"),
+    ("experimental-max-learners", "max-learners"),
 ];
 
 /// Flags of etcd that this server does not act on yet. Ignoring one silently could, say, serve without
@@ -105,7 +111,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "enable-pprof",
     "enable-v2",
     "feature-gates",
-    "force-new-cluster",
     "grpc-keepalive-interval",
     "grpc-keepalive-min-time",
     "grpc-keepalive-timeout",
@@ -116,7 +121,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "listen-metrics-urls",
     "log-rotation-config-json",
     "max-concurrent-streams",
-    "max-learners",
     "max-snapshots",
     "max-wals",
     "memory-mlock",
@@ -137,7 +141,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "self-signed-cert-validity",
     "socket-reuse-address",
     "socket-reuse-port",
-    "strict-reconfig-check",
     "tls-max-version",
     "tls-min-version",
     "trusted-ca-file",

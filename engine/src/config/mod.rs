@@ -34,6 +34,16 @@ pub struct Config {
     pub cluster_state: ClusterState,
     /// Tells clusters apart that were configured alike.
     pub cluster_token: String,
+    /// Whether changes of the membership are refused that would leave too few members.
+    pub strict_reconfig_check: bool,
+    /// Most learners that may be added at a time.
+    pub learners_max: usize,
+    /// Whether every learner that is added becomes a voter by itself.
+    pub auto_promote: bool,
+    /// The higher, the rather this member leads.
+    pub leader_priority: u32,
+    /// Whether this member goes on alone, without those that were lost.
+    pub force_new_cluster: bool,
     /// Between two heartbeats of a leader.
     pub heartbeat_interval: Duration,
     /// Without a leader before an election starts, at least.
@@ -144,6 +154,11 @@ impl Config {
             initial_cluster,
             cluster_state: read.parse("initial-cluster-state", cluster_state)?,
             cluster_token: settings.value("initial-cluster-token").0.to_owned(),
+            strict_reconfig_check: read.parse("strict-reconfig-check", boolean)?,
+            learners_max: read.positive("max-learners")?,
+            auto_promote: read.parse("auto-promote-learners", boolean)?,
+            leader_priority: read.number("leader-priority")?,
+            force_new_cluster: read.parse("force-new-cluster", boolean)?,
             heartbeat_interval: Duration::from_millis(read.positive("heartbeat-interval")?),
             election_timeout: Duration::from_millis(read.positive("election-timeout")?),
             pre_vote: read.parse("pre-vote", boolean)?,

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use madsim::runtime::{Handle, NodeHandle as Machine};
 use madsim::task::JoinHandle;
-use quorate_node::{ClusterId, Config, Inbox, Node, NodeHandle};
-use quorate_raft::{Configuration, NodeId, Role};
-use quorate_replica::Message;
+use quorate_node::{
+    ClusterId, Config, Inbox, InboxReceiver, Node, NodeHandle, Plan, QuestionReceiver, Questions, establish,
+};
+use quorate_raft::{NodeId, Role};
+use quorate_replica::{Founder, Message};
 use quorate_sim::env::network::Network;
 use quorate_sim::history::Recorder;
 use quorate_sim::invariants::{Check, Violation, WireInvariants};
@@ -21,7 +23,7 @@ use quorate_sim::time::Time;
 use quorate_sim::trace::{Event, StatusLine, Trace};
 use quorate_sim::workload::Known;
 
-use super::env::{Letter, Post, SimClock, SimDisk, SimNetwork, lock, now};
+use super::env::{Letter, Post, SimClock, SimDisk, SimNetwork, lock, now, url_of};
 
 /// The services of one member.
 pub type Api = quorate_api::Api<SimClock>;
@@ -68,6 +70,7 @@ struct Member {
 struct Life {
     machine: Machine,
     inbox: Inbox,
+    questions: Questions,
     /// Once it has recovered.
     ready: Option<(Arc<Api>, NodeHandle)>,
 }
@@ -140,6 +143,12 @@ impl Shared {
         let members = lock(&self.members);
         let (_, handle) = members[place(node)].life.as_ref()?.ready.as_ref()?;
         Some(handle.clone())
+    }
+
+    /// Where a member that runs is asked who it is.
+    pub fn questions(&self, node: NodeId) -> Option<Questions> {
+        let members = lock(&self.members);
+        Some(members[place(node)].life.as_ref()?.questions.clone())
     }
 
     /// Lets a member work for a client, on the member's own machine. `None` if nobody listens there.
@@ -233,6 +242,7 @@ impl World for Cluster {
         let shared = &self.0;
         let seed = lock(&shared.seeds).any();
         let (inbox, receiver) = quorate_node::inbox();
+        let (asking, questions) = quorate_node::questions();
         let (clock, disk, boot, machine) = {
             let member = &mut lock(&shared.members)[place(node)];
             if member.life.is_some() {
@@ -240,19 +250,21 @@ impl World for Cluster {
             }
             member.boots += 1;
             let machine = Handle::current().create_node().name(format!("n{node}.{}", member.boots)).build();
-            member.life = Some(Life { machine: machine.clone(), inbox: inbox.clone(), ready: None });
+            member.life =
+                Some(Life { machine: machine.clone(), inbox: inbox.clone(), questions: asking, ready: None });
             (member.clock.clone(), member.disk.clone(), member.boots, machine)
         };
         clock.change(|clock, time| clock.restart(time));
         let network = SimNetwork::new(node, Arc::clone(shared));
         let shared = Arc::clone(shared);
         machine.spawn(async move {
-            let config = node_config(&shared.options, node);
-            let started = Node::start(config, seed, (clock.clone(), disk, network), (inbox, receiver)).await;
-            let running = match started {
+            let world = (clock.clone(), disk, network);
+            let running = match begin(&shared.options, node, seed, world, (inbox, receiver), questions).await
+            {
                 Ok(running) => running,
                 Err(error) => return shared.demand(cannot_start(node, &error)),
             };
+            madsim::task::spawn(running.answering.run());
             let api = Api::new(running.handle.clone(), clock, api_config(&shared.options, node, seed));
             if let Some(life) = &mut lock(&shared.members)[place(node)].life {
                 life.ready = Some((Arc::new(api), running.handle));
@@ -266,7 +278,9 @@ impl World for Cluster {
             madsim::task::spawn(async move {
                 for_snapshots.demand(snapshots.run().await.map_err(|e| disk_failed(node, &e)));
             });
-            running.driver.run().await;
+            if let Err(error) = running.driver.run().await {
+                shared.demand(Err(driver_ended(node, &error)));
+            }
         });
     }
 
@@ -318,13 +332,24 @@ impl World for Cluster {
     }
 }
 
-fn node_config(options: &Options, node: NodeId) -> Config {
-    let initial =
-        Configuration { voters: options.member_ids().into_iter().collect(), ..Configuration::default() };
-    let mut config = Config::new(CLUSTER, initial, options.replica_config(node));
+/// Finds out who the member is, with the others if this is the first start, and recovers it.
+async fn begin(
+    options: &Options,
+    node: NodeId,
+    seed: u64,
+    world: (SimClock, SimDisk, SimNetwork),
+    inbox: (Inbox, InboxReceiver),
+    mut questions: QuestionReceiver,
+) -> Result<Node<SimClock, SimDisk, SimNetwork>, quorate_node::Error> {
+    let founder = |id: NodeId| Founder { id, owner: 0, name: format!("n{id}"), peer_urls: vec![url_of(id)] };
+    let founders = options.member_ids().into_iter().map(founder).collect();
+    let plan = Plan { cluster: CLUSTER, id: node, founders, existing: false };
+    let (clock, disk, network) = &world;
+    let identity = establish(&plan, (clock, disk, network), &mut questions, || seed).await?;
+    let mut config = Config::new(identity, options.replica_config(node));
     // Small enough that a run of seconds closes and prunes many segments.
     config.segment_bytes = SEGMENT_BYTES;
-    config
+    Node::start(config, seed, world, inbox, questions).await
 }
 
 fn api_config(options: &Options, node: NodeId, seed: u64) -> quorate_api::Config {
@@ -342,6 +367,10 @@ fn api_config(options: &Options, node: NodeId, seed: u64) -> quorate_api::Config
 fn cannot_start(node: NodeId, error: &quorate_node::Error) -> Check {
     let detail = format!("n{node} cannot start from what a crash has left on its disk: {error}");
     Err(Violation { invariant: "recovery", detail })
+}
+
+fn driver_ended(node: NodeId, error: &quorate_node::Error) -> Violation {
+    Violation { invariant: "identity", detail: format!("n{node} ended although nobody removed it: {error}") }
 }
 
 fn disk_failed(node: NodeId, error: &quorate_node::Error) -> Violation {

@@ -4,7 +4,7 @@
 //! Of madsim only tasks and virtual time are used. Its own file system loses nothing, its network passes no
 //! bytes, and its one clock cannot be skewed; [`quorate_sim::env`] stands in their place.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use madsim::time::{Sleep, TimeHandle};
-use quorate_node::{Clock, File, Network};
+use quorate_node::{
+    Answer, Clock, File, Network, NoAnswer, Question, decode_answer, decode_question, encode_answer,
+    encode_question,
+};
 use quorate_raft::{Instant, NodeId};
 use quorate_replica::Message;
 use quorate_sim::env::clock::NodeClock;
@@ -270,7 +273,49 @@ impl Network for SimNetwork {
             self.shared.post.send(at, Letter { from: self.from, to, bytes: bytes.clone() });
         }
     }
+
+    /// Letters find their way by id, whoever is a member.
+    fn set_peers(&self, _: Vec<(NodeId, Vec<String>)>, _: BTreeSet<NodeId>) {}
+
+    /// A question travels as a letter does, and so does its answer; both may be lost.
+    async fn ask(&self, url: &str, question: Question) -> Result<Answer, NoAnswer> {
+        let to = place_of(url).ok_or_else(|| NoAnswer(format!("{url} is no member's URL")))?;
+        let bytes = encode_question(&question).expect("members ask what can be encoded");
+        self.travel(self.from, to).await?;
+        let question = decode_question(&bytes).expect("what was encoded can be decoded");
+        let questions = self.shared.questions(to).ok_or_else(|| NoAnswer("nobody listens".into()))?;
+        let answering = madsim::time::timeout(ANSWER_TIMEOUT, questions.ask(question)).await;
+        let answer = answering.map_err(|_| NoAnswer("timed out".into()))?;
+        self.travel(to, self.from).await?;
+        let bytes = encode_answer(&answer).expect("members answer what can be encoded");
+        Ok(decode_answer(&bytes).expect("what was encoded can be decoded"))
+    }
 }
+
+impl SimNetwork {
+    async fn travel(&self, from: NodeId, to: NodeId) -> Result<(), NoAnswer> {
+        let arrival = lock(&self.shared.network).send(now(), from, to).first;
+        match arrival {
+            Some(at) => until(at).await,
+            None => {
+                madsim::time::sleep(ANSWER_TIMEOUT).await;
+                return Err(NoAnswer("timed out".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The URL by which a member is found.
+pub fn url_of(member: NodeId) -> String {
+    format!("sim://{member}")
+}
+
+fn place_of(url: &str) -> Option<NodeId> {
+    url.strip_prefix("sim://")?.parse().ok().map(NodeId)
+}
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Encoded bytes on their way from one member to another.
 pub struct Letter {

@@ -1,5 +1,6 @@
 //! A cluster of one member without a runtime: all of its tasks are polled in turn, and time passes when told to.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use quorate_api::{Api, Config, Limits, Member};
-use quorate_node::testing::{MemoryDisk, configuration, ready};
-use quorate_node::{Clock, ClusterId, Network, Node};
+use quorate_node::testing::{MemoryDisk, identity, ready};
+use quorate_node::{Answer, Clock, Network, NoAnswer, Node, Question};
 use quorate_raft::{Instant, NodeId};
 use quorate_replica::Message;
 
@@ -37,9 +38,11 @@ impl World {
             priority: 0,
             request_timeout: Duration::from_secs(7),
         };
-        let config = quorate_node::Config::new(ClusterId(7), configuration(&[1]), replica);
+        let config = quorate_node::Config::new(identity(7, 1, &[1]), replica);
         let env = (clock.clone(), MemoryDisk::default(), Nowhere);
-        let node = ready(Node::start(config, 1, env, quorate_node::inbox())).expect("the disk is empty");
+        let (_, questions) = quorate_node::questions();
+        let starting = Node::start(config, 1, env, quorate_node::inbox(), questions);
+        let node = ready(starting).expect("the disk is empty");
         let config = Config {
             cluster_id: 7,
             member_id: 1,
@@ -55,7 +58,7 @@ impl World {
         let api = Arc::new(Api::new(node.handle, clock.clone(), config));
         let (driver, storage, snapshots) = (node.driver, node.storage, node.snapshots);
         let tasks: Vec<Pin<Box<dyn Future<Output = ()>>>> = vec![
-            Box::pin(driver.run()),
+            Box::pin(async move { driver.run().await.expect("nobody is removed") }),
             Box::pin(async move { storage.run().await.expect("memory does not fail") }),
             Box::pin(async move { snapshots.run().await.expect("memory does not fail") }),
         ];
@@ -136,4 +139,10 @@ struct Nowhere;
 
 impl Network for Nowhere {
     fn send(&self, _to: NodeId, _message: Message) {}
+
+    fn set_peers(&self, _peers: Vec<(NodeId, Vec<String>)>, _removed: BTreeSet<NodeId>) {}
+
+    async fn ask(&self, _url: &str, _question: Question) -> Result<Answer, NoAnswer> {
+        unreachable!("the member knows who it is")
+    }
 }
