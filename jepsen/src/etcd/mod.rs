@@ -6,6 +6,9 @@
 //! * [`EtcdModel`](crate::models::EtcdModel) is the same store for the general search, which knows nothing of
 //!   revisions as an order. Exponential; it exists so that the two can be compared.
 //!
+//! * [`check_ownership`], [`check_fencing`] and [`check_hashes`] judge what the order of changes says of locks and
+//!   of the members' states.
+//!
 //! What to record: every response with the revision of its header (zero says that it is not known). An
 //! operation that timed out, or whose connection broke, stays without a return; only errors that say that
 //! nothing was done are [`Error`]s; those of no interest are [`Error::Refused`].
@@ -25,7 +28,10 @@
 //! ```
 
 mod gaps;
+mod hashes;
 mod intervals;
+mod leases;
+mod locks;
 mod order;
 mod outcome;
 mod placing;
@@ -35,6 +41,8 @@ mod store;
 mod timeline;
 mod watch;
 
+pub use hashes::{HashSeen, check_hashes};
+pub use locks::{Accepted, Hold, check_fencing, check_ownership, overlaps};
 pub use order::{Options, check, check_with_log};
 pub use outcome::{Error, KeyValue, Reply, Response};
 pub use request::{

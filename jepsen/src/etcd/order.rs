@@ -23,6 +23,7 @@
 use super::EtcdHistory;
 use super::gaps::Gaps;
 use super::intervals;
+use super::leases;
 use super::outcome::{Reply, Response};
 use super::placing::{Order, Placed, Role};
 use super::realtime::{self, Revisions};
@@ -85,7 +86,7 @@ fn judge(history: &EtcdHistory, options: &Options, with_log: bool) -> Result<Log
     // What carries no revision is rare; without it nobody needs these.
     let revisions = (order.has_past || order.has_missing_keys).then(|| Revisions::new(history));
     if order.has_leases {
-        intervals::check_leases(operations, options)?;
+        leases::check(operations, options)?;
     }
     if let Some(revisions) = &revisions {
         intervals::check_compactions(operations, revisions, options)?;

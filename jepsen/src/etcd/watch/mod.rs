@@ -4,10 +4,32 @@
 //! etcd promises that events are *ordered* by revision, *unique*, *atomic* (all events of one revision in one
 //! response), *reliable* (no gap between the first and the last), *resumable* (from any revision that is
 //! still kept) and *bookmarkable* (a progress notification says that nothing up to its revision is missing).
-//! Sources: etcd's API guarantees; `tests/robustness/validate/watch.go`; issues 15220, 15271, 17247, 17529,
-//! 18089, 19179, 20221, each of which broke one of these.
+//! Each property is a file of its own:
+//!
+//! | property | needs | file |
+//! |---|---|---|
+//! | Filter: only what was asked for | the stream | `filter` |
+//! | Ordered: by revision | the stream | `ordered` |
+//! | Unique: no event twice | the stream | `unique` |
+//! | Atomic: a revision in one response | the stream | `atomic` |
+//! | Bookmarkable: nothing older after a notification | the stream | `bookmarkable` |
+//! | Resumable: from the revision asked for | both | `resumable` |
+//! | Reliable: no gap, nothing invented | both | `reliable` |
+//! | IsCreate: the first version of a key says so | both | `is_create` |
+//! | PrevKV: the version before is the version before | both | `prev_kv` |
+//!
+//! Sources: etcd's API guarantees (<https://etcd.io/docs/v3.5/learning/api_guarantees/>); etcd's
+//! `tests/robustness/validate/watch.go`, which has the same nine but takes the order from the servers' logs.
 
-use std::collections::BTreeSet;
+mod atomic;
+mod bookmarkable;
+mod filter;
+mod is_create;
+mod ordered;
+mod prev_kv;
+mod reliable;
+mod resumable;
+mod unique;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +102,11 @@ impl Event {
     fn revision(&self) -> i64 {
         self.kv.mod_revision
     }
+
+    /// Whether it made its key.
+    fn is_create(&self) -> bool {
+        !self.deleted && self.kv.create_revision == self.kv.mod_revision
+    }
 }
 
 impl std::fmt::Display for Event {
@@ -132,6 +159,12 @@ pub struct Change {
 }
 
 impl Log {
+    /// What a revision did to a key.
+    fn change_of(&self, key: &Bytes, revision: i64) -> Option<&Event> {
+        let [change] = self.between(revision, revision) else { return None };
+        change.events.iter().find(|event| event.kv.key == *key)
+    }
+
     /// The changes of revisions `first` to `last`.
     fn between(&self, first: i64, last: i64) -> &[Change] {
         let start = self.changes.partition_point(|change| change.revision < first);
@@ -151,13 +184,32 @@ pub fn check_watch(stream: &WatchStream, log: &Log) -> Result<(), Violation> {
     check_content(0, stream, log)
 }
 
+/// The rules that need nothing but the stream.
+pub(super) fn check_shape(index: usize, stream: &WatchStream) -> Result<(), Violation> {
+    let judge = Judge { index, stream };
+    filter::check(&judge)?;
+    ordered::check(&judge)?;
+    unique::check(&judge)?;
+    atomic::check(&judge)?;
+    resumable::check_shape(&judge)?;
+    bookmarkable::check(&judge)
+}
+
+/// The rules that need the order of changes.
+pub(super) fn check_content(index: usize, stream: &WatchStream, log: &Log) -> Result<(), Violation> {
+    let judge = Judge { index, stream };
+    is_create::check(&judge, log)?;
+    reliable::check(&judge, log)?;
+    prev_kv::check(&judge, log)
+}
+
 /// A stream and its number, for messages.
 struct Judge<'s> {
     index: usize,
     stream: &'s WatchStream,
 }
 
-impl Judge<'_> {
+impl<'s> Judge<'s> {
     fn refute(&self, rule: &'static str, what: &str) -> Violation {
         let WatchStream { process, request, .. } = self.stream;
         let start = match request.start_revision {
@@ -168,115 +220,23 @@ impl Judge<'_> {
             format!("watch {} of process {process} on {}{start}: {what}", self.index, request.keys);
         Violation { rule, sentence, operations: Vec::new() }
     }
-}
 
-/// The rules that need nothing but the stream.
-pub(super) fn check_shape(index: usize, stream: &WatchStream) -> Result<(), Violation> {
-    let judge = Judge { index, stream };
-    let event = stream.request.start_revision.saturating_sub(1);
-    let mut reached = Reached { event, progress: 0, any: false, open: false, over: false };
-    if let (0, Some(created)) = (stream.request.start_revision, first_created(stream)) {
-        reached.event = created.revision;
+    /// All events, in the order of arrival.
+    fn events(&self) -> impl Iterator<Item = &'s Event> {
+        self.stream.responses.iter().flat_map(|response| &response.events)
     }
-    for response in &stream.responses {
-        if reached.over {
-            return Err(judge.refute("watch-canceled", "a response arrived after it was canceled"));
-        }
-        reached.over = response.canceled;
-        if response.is_progress() {
-            reached.progress(response.revision).map_err(|what| judge.refute("watch-bookmarkable", &what))?;
-        }
-        check_events(&judge, response, &mut reached)?;
-        if response.canceled && response.compact_revision > 0 {
-            check_cancel(&judge, response)?;
+
+    /// The last revision that is of no interest any more when the watch begins.
+    fn before(&self) -> i64 {
+        match (self.stream.request.start_revision, first_created(self.stream)) {
+            (0, Some(created)) => created.revision,
+            (start, _) => start.saturating_sub(1),
         }
     }
-    Ok(())
 }
 
 fn first_created(stream: &WatchStream) -> Option<&WatchResponse> {
     stream.responses.iter().find(|response| response.created)
-}
-
-/// How far a stream has come.
-struct Reached {
-    /// The revision of the last event, or the one before the first of interest.
-    event: i64,
-    /// The last progress notification.
-    progress: i64,
-    /// Whether any event has arrived.
-    any: bool,
-    /// Whether the last response with events was a fragment.
-    open: bool,
-    /// Whether it was canceled.
-    over: bool,
-}
-
-impl Reached {
-    fn progress(&mut self, revision: i64) -> Result<(), String> {
-        let least = self.event.max(self.progress);
-        if revision < least {
-            return Err(format!("progress to revision {revision} was notified after revision {least}"));
-        }
-        self.progress = revision;
-        Ok(())
-    }
-}
-
-fn check_events(judge: &Judge<'_>, response: &WatchResponse, reached: &mut Reached) -> Result<(), Violation> {
-    let (request, first) = (&judge.stream.request, response.events.first());
-    let Some(first) = first else { return Ok(()) };
-    if reached.any && !reached.open && first.revision() == reached.event {
-        let what = format!("revision {} is split over two responses", reached.event);
-        return Err(judge.refute("watch-atomic", &what));
-    }
-    let mut in_revision: BTreeSet<&Bytes> = BTreeSet::new();
-    let mut newest = if reached.any { reached.event } else { i64::MIN };
-    for event in &response.events {
-        let revision = event.revision();
-        if !request.wants(event) {
-            return Err(judge.refute("watch-filter", &format!("nobody asked for the {event}")));
-        }
-        if revision < newest {
-            return Err(
-                judge.refute("watch-ordered", &format!("the {event} arrived after revision {newest}"))
-            );
-        }
-        if newest == i64::MIN && revision <= reached.event {
-            let what = format!("the {event} is older than what was asked for");
-            return Err(judge.refute("watch-resumable", &what));
-        }
-        if revision <= reached.progress {
-            let what = format!("the {event} arrived after progress to {} was notified", reached.progress);
-            return Err(judge.refute("watch-bookmarkable", &what));
-        }
-        if revision != newest {
-            in_revision.clear();
-        }
-        if !in_revision.insert(&event.kv.key) {
-            return Err(judge.refute("watch-unique", &format!("the {event} arrived twice")));
-        }
-        newest = revision;
-    }
-    if response.revision > 0 && response.revision < newest {
-        let what = format!("a header of revision {} brought revision {newest}", response.revision);
-        return Err(judge.refute("watch-header", &what));
-    }
-    reached.event = newest;
-    reached.any = true;
-    reached.open = response.fragment;
-    Ok(())
-}
-
-/// A watch is canceled for compaction only if it still needs what was compacted.
-fn check_cancel(judge: &Judge<'_>, response: &WatchResponse) -> Result<(), Violation> {
-    let start = judge.stream.request.start_revision;
-    if start == 0 || start < response.compact_revision {
-        return Ok(());
-    }
-    let what =
-        format!("canceled for a compaction to revision {}, which it did not need", response.compact_revision);
-    Err(judge.refute("watch-resumable", &what))
 }
 
 /// The revisions that a stream covers: it must show every matching event of them, and no other.
@@ -317,55 +277,4 @@ impl<'s> Window<'s> {
         let received = self.received[start..].iter().take_while(|event| event.revision() == revision);
         wanted.map(|event| (event.deleted, &event.kv)).eq(received.map(|event| (event.deleted, &event.kv)))
     }
-}
-
-/// The rules that need the order of changes: nothing missing, nothing invented, nothing too early.
-pub(super) fn check_content(index: usize, stream: &WatchStream, log: &Log) -> Result<(), Violation> {
-    let judge = Judge { index, stream };
-    let Some(window) = Window::of(stream) else { return Ok(()) };
-    let expected = log.between(window.first, window.last);
-    let mut expected = expected
-        .iter()
-        .flat_map(|change| change.events.iter().map(move |event| (event, change.since)))
-        .filter(|(event, _)| stream.request.wants(event));
-    let mut any = false;
-    for response in &stream.responses {
-        for event in &response.events {
-            let rule = if any { "watch-reliable" } else { "watch-resumable" };
-            any = true;
-            let Some((due, since)) = expected.next() else {
-                return Err(judge.refute(rule, &format!("the {event} never happened")));
-            };
-            if (due.deleted, &due.kv) != (event.deleted, &event.kv) {
-                return Err(judge.refute(rule, &format!("expected the {due}, received the {event}")));
-            }
-            if response.at < since {
-                return Err(
-                    judge.refute("watch-premature", &format!("the {event} arrived before it was asked for"))
-                );
-            }
-            check_previous(&judge, event, due, log)?;
-        }
-    }
-    match expected.next() {
-        Some((due, _)) => {
-            let what = format!("the {due} is missing, though revision {} was reached", window.last);
-            Err(judge.refute("watch-reliable", &what))
-        }
-        None => Ok(()),
-    }
-}
-
-fn check_previous(judge: &Judge<'_>, event: &Event, due: &Event, log: &Log) -> Result<(), Violation> {
-    let right = match &event.previous {
-        Some(_) => judge.stream.request.prev_kv && event.previous == due.previous,
-        None => !judge.stream.request.prev_kv || due.previous.is_none() || log.compacted,
-    };
-    if right {
-        return Ok(());
-    }
-    let show = |kv: &Option<KeyValue>| kv.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    let what =
-        format!("the {event} came with {} before it, not {}", show(&event.previous), show(&due.previous));
-    Err(judge.refute("watch-previous", &what))
 }
