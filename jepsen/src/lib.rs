@@ -12,6 +12,8 @@
 //!   engine: it searches for an order that the model permits.
 //! * [`mod@format`] reads and writes histories.
 //! * [`explain`] makes a verdict plain to people: in words, and as a picture of the history.
+//! * [`direct`] has checks that are not of linearizability: nothing lost, sums kept, bounds kept.
+//! * [`txn`] judges transactions: anomalies, and the levels of isolation that they exclude.
 //! * [`report`] is what the command line does.
 //! * [`zones`] decides registers with unique values without a search.
 //! * [`Verdict`] is the answer, and always one of three: valid, invalid with a reason that can be checked by
@@ -27,6 +29,7 @@
 //!   documentation, naively, so that an error in one is not repeated in the other.
 #![forbid(unsafe_code)]
 
+pub mod direct;
 pub mod etcd;
 pub mod explain;
 pub mod format;

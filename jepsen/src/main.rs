@@ -68,6 +68,15 @@ struct CheckArguments {
     /// (any).
     #[arg(long, value_enum, default_value = "absent")]
     nil_read: NilReadName,
+    /// How many permits a semaphore has (2 if not given), or how often one process may hold a lock at once.
+    #[arg(long, value_name = "NUMBER")]
+    permits: Option<u32>,
+    /// How much money a bank has in all; what the first read shows if not given.
+    #[arg(long, value_name = "NUMBER")]
+    total: Option<i64>,
+    /// Accounts of a bank may be overdrawn.
+    #[arg(long)]
+    negative_balances: bool,
     #[command(flatten)]
     transactions: TransactionArguments,
     /// Give up on a file after so many seconds.
@@ -293,6 +302,8 @@ fn check_file(
     settings.judged = Some(&judged);
     settings.draw = arguments.html.is_some();
     settings.transactions = arguments.transactions.options();
+    (settings.permits, settings.total) = (arguments.permits, arguments.total);
+    settings.negative_balances = arguments.negative_balances;
     settings.etcd.ticks_per_second = arguments.ticks_per_second;
     settings.limits = Limits { bytes: arguments.memory_limit << 20, stop: Some(&stop), ..Limits::default() };
     match judge(&recording, &settings) {

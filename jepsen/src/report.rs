@@ -1,71 +1,25 @@
 //! From a recording to a verdict that people can read: what the command line does, as a function.
 
-use std::fmt::Display;
-use std::str::FromStr;
+mod names;
+mod transactions;
 
+use std::fmt::Display;
+
+use crate::direct;
 use crate::etcd::{self, EtcdHistory, Options};
 use crate::explain::{self, Picture};
 use crate::format::Recording;
 use crate::format::jepsen::{Answer, Ask};
 use crate::history::{History, Operation};
 use crate::model::Model;
-use crate::models::EtcdModel;
 use crate::models::named::{self, Bound, Semantics, Unmeaning};
+use crate::models::{EtcdModel, OwnedLock, Semaphore, named_objects as objects};
 use crate::search::{Limits, check};
-use crate::txn::weak::WeakLevel;
 use crate::txn::{self, TransactionReport, Workload};
 use crate::value::Value;
 use crate::verdict::Verdict;
 
-/// The models that a recording can be judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelName {
-    /// Read, write and compare-and-set.
-    Register,
-    /// Get, put and append on strings.
-    KeyValue,
-    /// Transactions over several registers.
-    MultiRegister,
-    /// A lock.
-    Mutex,
-    /// Transactions that append to lists and read them.
-    ListAppend,
-    /// Transactions that write values, each one once, and read them.
-    RwRegister,
-    /// etcd.
-    Etcd,
-}
-
-impl ModelName {
-    /// All names that [`ModelName::from_str`] knows.
-    pub const NAMES: [&'static str; 8] = [
-        "register",
-        "cas-register",
-        "key-value",
-        "multi-register",
-        "mutex",
-        "list-append",
-        "rw-register",
-        "etcd",
-    ];
-}
-
-impl FromStr for ModelName {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<ModelName, String> {
-        match name {
-            "register" | "cas-register" => Ok(ModelName::Register),
-            "key-value" | "kv" => Ok(ModelName::KeyValue),
-            "multi-register" => Ok(ModelName::MultiRegister),
-            "mutex" => Ok(ModelName::Mutex),
-            "list-append" => Ok(ModelName::ListAppend),
-            "rw-register" => Ok(ModelName::RwRegister),
-            "etcd" => Ok(ModelName::Etcd),
-            other => Err(format!("no model {other:?}: expected one of {}", ModelName::NAMES.join(", "))),
-        }
-    }
-}
+pub use names::ModelName;
 
 /// How to judge.
 #[derive(Clone, Default)]
@@ -84,6 +38,12 @@ pub struct Settings<'a> {
     pub judged: Option<&'a dyn Fn()>,
     /// What transactions are to be held to; what a file says itself comes first.
     pub transactions: Option<txn::Options>,
+    /// How many permits a semaphore has, or how often a lock may be held at once.
+    pub permits: Option<u32>,
+    /// How much money a bank has; what its first read shows if not given.
+    pub total: Option<i64>,
+    /// Whether accounts may be overdrawn.
+    pub negative_balances: bool,
 }
 
 /// A verdict and what belongs to it.
@@ -112,8 +72,10 @@ pub fn judge(recording: &Recording, settings: &Settings<'_>) -> Result<Report, S
             Ok(judge_etcd(history, settings))
         }
         Recording::Etcd(_) => Err("operations of etcd can be judged by the model etcd only".to_owned()),
-        Recording::Case(case) => judge_transactions(&case.history, case.workload, &case.options),
-        Recording::Sessions(history) => judge_sessions(history, settings),
+        Recording::Case(case) => {
+            transactions::judge(&case.history, case.workload, Some(&case.options), settings)
+        }
+        Recording::Sessions(history) => transactions::judge_sessions(history, settings),
         Recording::Named(history) => judge_named(history, settings),
     }
 }
@@ -163,80 +125,91 @@ fn finish(
 }
 
 fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Result<Report, String> {
-    let model = match settings.model {
+    let model = match settings.model.or_else(|| ModelName::guess(history)) {
         Some(model) => model,
-        None => named::guess(history)
-            .ok_or_else(|| {
-                format!("no model has all these operations; name one of {}", ModelName::NAMES.join(", "))
-            })?
-            .parse()?,
+        None => return Err(format!("no model has all these operations; name one of {}", ModelName::all())),
     };
-    let semantics = &settings.semantics;
+    let (name, semantics) = (model.name(), &settings.semantics);
     match model {
-        ModelName::Register => judge_bound("register", named::register(history, semantics), settings),
-        ModelName::KeyValue => judge_bound("key-value", named::key_value(history), settings),
+        ModelName::Register => judge_bound(name, named::register(history, semantics), settings),
+        ModelName::KeyValue => judge_bound(name, named::key_value(history), settings),
         ModelName::MultiRegister => {
-            judge_bound("multi-register", named::multi_register(history, semantics), settings)
+            // Knossos's registers hold zero at first; that one holds nothing can never be seen.
+            let initial =
+                if semantics.initial == Value::Nil { Value::Int(0) } else { semantics.initial.clone() };
+            let semantics = Semantics { initial, ..semantics.clone() };
+            judge_bound(name, named::multi_register(history, &semantics), settings)
         }
-        ModelName::Mutex => judge_bound("mutex", named::mutex(history), settings),
-        ModelName::ListAppend => judge_transactions(history, Workload::ListAppend, &options(settings)),
-        ModelName::RwRegister => judge_transactions(history, Workload::Register, &options(settings)),
+        ModelName::Mutex => judge_bound(name, named::mutex(history), settings),
+        ModelName::OwnerMutex => {
+            judge_bound(name, objects::owned_lock(history, OwnedLock::default()), settings)
+        }
+        ModelName::ReentrantMutex => {
+            let lock = OwnedLock { depth: settings.permits.unwrap_or(2), fenced: false };
+            judge_bound(name, objects::owned_lock(history, lock), settings)
+        }
+        ModelName::FencedLock => {
+            let lock = OwnedLock { depth: settings.permits.unwrap_or(1), fenced: true };
+            judge_bound(name, objects::owned_lock(history, lock), settings)
+        }
+        ModelName::Semaphore => {
+            let permits = settings.permits.map_or_else(Semaphore::default, |permits| Semaphore { permits });
+            judge_bound(name, objects::semaphore(history, permits), settings)
+        }
+        ModelName::FifoQueue => judge_bound(name, objects::fifo_queue(history), settings),
+        ModelName::Queue => judge_bound(name, objects::unordered_queue(history), settings),
+        ModelName::LinearizableSet => judge_bound(name, objects::set(history), settings),
+        ModelName::LinearizableCounter => judge_bound(name, objects::counter(history), settings),
+        ModelName::ListAppend => transactions::judge(history, Workload::ListAppend, None, settings),
+        ModelName::RwRegister => transactions::judge(history, Workload::Register, None, settings),
+        ModelName::LongFork => transactions::judge_long_fork(history, settings),
         ModelName::Etcd => Err("the model etcd needs operations in the format etcd".to_owned()),
+        _ => judge_directly(model, history, settings),
     }
 }
 
-fn options(settings: &Settings<'_>) -> txn::Options {
-    settings.transactions.clone().unwrap_or_default()
-}
-
-fn judge_transactions(
+/// Judges by a check of its own kind.
+fn judge_directly(
+    model: ModelName,
     history: &History<Ask, Answer>,
-    workload: Workload,
-    options: &txn::Options,
+    settings: &Settings<'_>,
 ) -> Result<Report, String> {
-    let transactions = txn::bind(history, workload).map_err(|(at, why)| format!("operation {at}: {why}"))?;
-    let (verdict, report) = match txn::check(&transactions, workload, options) {
-        Ok(report) => (report.verdict(), Some(Box::new(report))),
-        Err(unfit) => (Verdict::Unknown(unfit.why), None),
+    let verdict = match model {
+        ModelName::TotalQueue => direct::total_queue(history, false)?,
+        ModelName::Set => direct::set(history)?,
+        ModelName::SetFull => direct::set_full(history, false)?,
+        ModelName::Counter => direct::counter(history)?,
+        ModelName::Bank => direct::bank(history, settings.total, settings.negative_balances)?,
+        ModelName::UniqueIds => direct::unique_ids(history),
+        ModelName::Comments => direct::comments(history)?,
+        other => return Err(format!("the model {} has no direct check", other.name())),
     };
-    let model = match workload {
-        Workload::ListAppend => "list-append",
-        Workload::Register => "rw-register",
-    };
-    Ok(transaction_report(model, history, verdict, report))
+    settings.judged.inspect(|judged| judged());
+    let evidence = named_evidence(&verdict, history);
+    Ok(finish(model.name(), history.operations.len(), verdict, evidence, None))
 }
 
-fn transaction_report(
-    model: &'static str,
-    history: &History<Ask, Answer>,
-    verdict: Verdict,
-    transactions: Option<Box<TransactionReport>>,
-) -> Report {
-    let evidence = evidence(&verdict, history, |operation| match operation.output() {
-        Some(answer) if answer.ok && answer.value != Value::Nil => answer.value.to_string(),
-        Some(answer) if !answer.ok => format!("{} (failed)", operation.input.value),
-        _ => operation.input.value.to_string(),
-    });
-    Report { transactions, ..finish(model, history.operations.len(), verdict, evidence, None) }
+/// The operations of a violation as the history names them.
+fn named_evidence(verdict: &Verdict, history: &History<Ask, Answer>) -> Vec<String> {
+    evidence(verdict, history, |operation| {
+        let (f, asked) = (&operation.input.f, &operation.input.value);
+        match operation.output() {
+            Some(answer) if !answer.ok => format!("{f} {asked} failed"),
+            Some(answer) if answer.value != Value::Nil && answer.value != *asked => {
+                format!("{f} {}", shorten(&answer.value.to_string()))
+            }
+            Some(_) => format!("{f} {}", shorten(&asked.to_string())),
+            None => format!("{f} {} (outcome unknown)", shorten(&asked.to_string())),
+        }
+    })
 }
 
-/// Sessions have no times, so the weak levels are decided, from the strongest asked for down.
-fn judge_sessions(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Result<Report, String> {
-    let transactions =
-        txn::bind(history, Workload::Register).map_err(|(at, why)| format!("transaction {at}: {why}"))?;
-    let asked = settings.transactions.as_ref().map(|options| options.levels.as_slice());
-    let level = asked.map_or(Some(WeakLevel::Causal), WeakLevel::strongest_below);
-    let (verdict, report) = match txn::weak::check(&transactions, level) {
-        Ok(report) => (report.verdict(), Some(report)),
-        Err(unfit) => (Verdict::Unknown(unfit.why), None),
-    };
-    // Above causal there is inference only.
-    let above = asked
-        .is_some_and(|levels| levels.iter().any(|asked| Some(asked.name()) != level.map(WeakLevel::name)));
-    if above && verdict.is_valid() {
-        return judge_transactions(history, Workload::Register, &options(settings));
+/// What fits a line or two.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(160) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
-    Ok(transaction_report("rw-register", history, verdict, report.map(Box::new)))
 }
 
 fn judge_bound<M: Model>(

@@ -157,7 +157,7 @@ fn read_and_judge(text: &str, format: Option<Format>) {
     for lenient in [false, true] {
         let options = ReadOptions { lenient, ..ReadOptions::default() };
         let Ok(recording) = format::read(text, format, options) else { continue };
-        for name in ModelName::NAMES {
+        for name in ModelName::names() {
             let mut settings = Settings { model: name.parse().ok(), ..Settings::default() };
             settings.limits.configurations = 2_000;
             settings.etcd.steps_max = 2_000;

@@ -8,6 +8,7 @@ mod manifest;
 use manifest::Known;
 use quorate_jepsen::format::{self, ReadOptions, Recording};
 use quorate_jepsen::models::named::{self, Semantics};
+use quorate_jepsen::report::{self, Settings};
 use quorate_jepsen::{Limits, Model, Reductions, Value, Verdict, check};
 
 fn known() -> Vec<Known> {
@@ -43,6 +44,37 @@ fn real_histories_get_their_known_verdicts() {
         let right = if known.valid() == Some(true) { verdict.is_valid() } else { verdict.is_invalid() };
         assert!(right, "{}: expected valid={:?}, got {verdict}", known.path.display(), known.valid());
     }
+}
+
+/// As a user would ask: the model is guessed, and nothing is said of what the file leaves open.
+#[test]
+fn real_histories_get_their_known_verdicts_without_any_option() {
+    let models = ["cas-register", "register", "kv", "mutex", "multi-register", "bank", "set", "set-full"];
+    let others = ["counter", "long-fork", "queue", "fifo-queue", "total-queue", "semaphore", "unique-ids"];
+    let mut wrong = Vec::new();
+    for known in manifest::known(&[models.as_slice(), others.as_slice()].concat()) {
+        let name = known.path.display();
+        let recording = format::read(&known.text(), None, ReadOptions::default());
+        let recording = recording.unwrap_or_else(|error| panic!("{name}: {error}"));
+        match judge_by_name(&recording) {
+            Err(error) => wrong.push(format!("{name}: {error}")),
+            Ok(verdict) => {
+                let valid = match verdict {
+                    Verdict::Valid => Some(true),
+                    Verdict::Invalid(_) => Some(false),
+                    Verdict::Unknown(_) => None,
+                };
+                if known.valid() != valid {
+                    wrong.push(format!("{name}: expected {:?}, got {verdict}", known.valid()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn judge_by_name(recording: &Recording) -> Result<Verdict, String> {
+    report::judge(recording, &Settings::default()).map(|report| report.verdict)
 }
 
 #[test]

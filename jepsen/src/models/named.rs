@@ -10,7 +10,6 @@ use super::{
 use crate::format::jepsen::{Answer, Ask};
 use crate::history::{History, Operation, Returned};
 use crate::model::Model;
-use crate::txn;
 use crate::value::Value;
 
 /// How to read what a history leaves open.
@@ -67,32 +66,8 @@ pub struct Unmeaning {
     pub message: String,
 }
 
-/// The name of the model whose operations these are, if there is one.
-#[must_use]
-pub fn guess(history: &History<Ask, Answer>) -> Option<&'static str> {
-    let all = |names: &[&str]| {
-        history.operations.iter().all(|operation| names.contains(&operation.input.f.as_str()))
-    };
-    if let Some(workload) = txn::looks_like(history) {
-        return Some(match workload {
-            txn::Workload::ListAppend => "list-append",
-            // Knossos writes `:read` and `:write`, Elle `:r` and `:w`.
-            txn::Workload::Register if txn::has_long_names(history) => "multi-register",
-            txn::Workload::Register => "rw-register",
-        });
-    }
-    let models: [(&str, &[&str]); 5] = [
-        ("register", &["read", "write"]),
-        ("cas-register", &["read", "write", "cas"]),
-        ("key-value", &["get", "put", "append"]),
-        ("mutex", &["acquire", "release"]),
-        ("multi-register", &["txn"]),
-    ];
-    models.iter().find(|(_, names)| all(names)).map(|(model, _)| *model)
-}
-
 /// Gives every operation the meaning that `meaning` finds, or takes it out (`None`).
-fn bind<M: Model>(
+pub(super) fn bind<M: Model>(
     model: M,
     history: &History<Ask, Answer>,
     meaning: impl Fn(&Ask, Option<&Answer>) -> Result<Option<(M::Input, Option<M::Output>)>, String>,
