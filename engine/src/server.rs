@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_api::{Api, Limits, Member};
+use quorate_api::{Api, Limits};
 use quorate_node::{ClusterId, Identity, Node, NodeHandle, Plan, establish};
 use quorate_raft::NodeId;
 use quorate_replica::{Founder, Request};
@@ -203,15 +203,11 @@ fn node_config(config: &Config, identity: Identity) -> quorate_node::Config {
 }
 
 fn api_config(config: &Config, identity: &Identity) -> quorate_api::Config {
-    let founders = identity.genesis.founders().iter();
-    let members =
-        founders.map(|founder| Member { id: founder.id.0, peer_urls: founder.peer_urls.clone() }).collect();
     let mut limits = Limits::default().txn_ops(config.max_txn_ops);
     limits.request_bytes_max = config.max_request_bytes;
     quorate_api::Config {
         cluster_id: identity.cluster.0,
         member_id: identity.member.0,
-        members,
         election_timeout: config.election_timeout,
         watch_progress_interval: config.progress_interval,
         limits,

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One or more members that know each other.
 pub struct Cluster {
     members: Vec<Member>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// One member: its addresses, its data, and its process while it runs.
@@ -44,6 +44,8 @@ pub struct MemberOptions {
     pub peer_port: u16,
     /// `--initial-cluster`.
     pub initial_cluster: String,
+    /// `--initial-cluster-state`.
+    pub cluster_state: &'static str,
     /// `--initial-cluster-token`.
     pub token: String,
     /// More flags.
@@ -55,7 +57,7 @@ impl MemberOptions {
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let client = format!("http://127.0.0.1:{}", self.client_port);
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let peer = self.peer_url();
         let data_dir = self.data_dir.display().to_string();
         let flags = [
             ("--name", &self.name),
@@ -65,11 +67,17 @@ impl MemberOptions {
             ("--listen-peer-urls", &peer),
             ("--initial-advertise-peer-urls", &peer),
             ("--initial-cluster", &self.initial_cluster),
-            ("--initial-cluster-state", &"new".to_owned()),
+            ("--initial-cluster-state", &self.cluster_state.to_owned()),
             ("--initial-cluster-token", &self.token),
         ];
         let standard = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.clone()]);
         standard.chain(self.flags.iter().cloned()).collect()
+    }
+
+    /// Where the other members reach it.
+    #[must_use]
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
     }
 }
 
@@ -98,24 +106,41 @@ impl Cluster {
     #[must_use]
     pub fn prepare(program: &Program, members: usize, flags: &[&str]) -> Self {
         let directory = TempDir::with_prefix("quorate-test-").expect("a temporary directory can be made");
-        let ports: Vec<(u16, u16)> = (0..members).map(|_| (free_port(), free_port())).collect();
-        let peers =
-            ports.iter().enumerate().map(|(at, (_, peer))| format!("m{}=http://127.0.0.1:{peer}", at + 1));
-        let initial_cluster = peers.collect::<Vec<_>>().join(",");
-        let member = |(at, (client_port, peer_port)): (usize, (u16, u16))| {
-            let name = format!("m{}", at + 1);
-            let options = MemberOptions {
-                data_dir: directory.path().join(&name),
-                name,
-                client_port,
-                peer_port,
-                initial_cluster: initial_cluster.clone(),
-                token: "quorate-test".to_owned(),
-                flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-            };
-            Member { program: program.clone(), options, process: None }
+        let mut cluster = Self { members: Vec::new(), directory };
+        for _ in 0..members {
+            cluster.prepare_member(program, "new", flags);
+        }
+        let peers = cluster.members.iter().map(|member| &member.options);
+        let peers: Vec<String> = peers.map(|it| format!("{}={}", it.name, it.peer_url())).collect();
+        for member in &mut cluster.members {
+            member.options.initial_cluster = peers.join(",");
+        }
+        cluster
+    }
+
+    /// One member more, for a cluster that runs: it is not known to the others yet, and does not know them. Returns
+    /// its number.
+    pub fn prepare_another(&mut self) -> usize {
+        let first = self.members.first().expect("a cluster that runs has members");
+        let (program, flags) = (first.program.clone(), first.options.flags.clone());
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        self.prepare_member(&program, "existing", &flags);
+        self.members.len() - 1
+    }
+
+    fn prepare_member(&mut self, program: &Program, cluster_state: &'static str, flags: &[&str]) {
+        let name = format!("m{}", self.members.len() + 1);
+        let options = MemberOptions {
+            data_dir: self.directory.path().join(&name),
+            name,
+            client_port: free_port(),
+            peer_port: free_port(),
+            initial_cluster: String::new(),
+            cluster_state,
+            token: "quorate-test".to_owned(),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
         };
-        Self { members: ports.into_iter().enumerate().map(member).collect(), _directory: directory }
+        self.members.push(Member { program: program.clone(), options, process: None });
     }
 
     /// Starts every member that is down, and waits until they serve.
@@ -213,6 +238,14 @@ impl Member {
     pub fn start_and_fail(&mut self) -> Exit {
         self.spawn();
         self.process.take().expect("just started").wait(Deadline::after(PATIENCE))
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it does not run, or goes on.
+    pub fn await_end(&mut self) -> Exit {
+        self.running().wait(Deadline::after(PATIENCE))
     }
 
     /// `kill -9`.

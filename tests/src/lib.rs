@@ -22,7 +22,7 @@ mod programs;
 
 pub use clock::{Deadline, Stopwatch};
 pub use cluster::{Cluster, Member, MemberOptions};
-pub use etcdctl::{Etcdctl, Output};
+pub use etcdctl::{Etcdctl, ListedMember, MemberStatus, Output};
 pub use ports::free_port;
 pub use process::{Exit, Process};
 pub use programs::{Program, peer, program, workspace_program};

@@ -9,9 +9,6 @@ pub struct Config {
     pub cluster_id: u64,
     /// This member's id.
     pub member_id: u64,
-    /// The members that the cluster was configured with; those that have published their attributes
-    /// are listed with what they published instead.
-    pub members: Vec<Member>,
     /// The election timeout: leases shorter than one and a half of it are raised to that, and a stream
     /// that requires a leader ends after three of them without one.
     pub election_timeout: Duration,
@@ -32,15 +29,6 @@ impl Config {
         let millis = self.election_timeout.as_millis().saturating_mul(3) / 2;
         i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX).max(1)
     }
-}
-
-/// A configured member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its id.
-    pub id: u64,
-    /// Where its peers reach it.
-    pub peer_urls: Vec<String>,
 }
 
 /// Bounds on what a client may ask for.

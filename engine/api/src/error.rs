@@ -146,11 +146,16 @@ errors! {
         "etcdserver: re-configuration failed due to not enough started members";
     /// A voter cannot be promoted.
     MemberNotLearner: FailedPrecondition, "etcdserver: can only promote a learner member";
+    /// A learner cannot be demoted. (etcd demotes nobody.)
+    MemberNotVoter: FailedPrecondition, "etcdserver: can only demote a voting member";
     /// A learner that lags behind cannot be promoted.
     LearnerNotReady: FailedPrecondition,
         "etcdserver: can only promote a learner member which is in sync with leader";
     /// `--max-learners` are there already.
     TooManyLearners: FailedPrecondition, "etcdserver: too many learner members in cluster";
+    /// Nobody has these peer URLs. (With etcd nobody asks so.)
+    NoMemberToJoin: FailedPrecondition,
+        "etcdserver: no member has these peer URLs: add it first (etcdctl member add)";
     /// Only the leader can do this, and this member is not the leader.
     NotLeader: FailedPrecondition, "etcdserver: not leader";
     /// Leadership cannot go to somebody who is not a voter.
@@ -165,11 +170,6 @@ errors! {
     LeaseTtlTooLarge: OutOfRange, "etcdserver: too large lease TTL";
     /// A transaction that the store does not take for one: parsing should not have let it through.
     MalformedTxn: Internal, "etcdserver: malformed transaction";
-    /// A learner cannot be demoted. (etcd demotes nobody.)
-    MemberNotVoter: FailedPrecondition, "etcdserver: can only demote a voting member";
-    /// Nobody has these peer URLs. (With etcd nobody asks so.)
-    NoMemberToJoin: FailedPrecondition,
-        "etcdserver: no member has these peer URLs: add it first (etcdctl member add)";
     /// There is no leader.
     NoLeader: Unavailable, "etcdserver: no leader";
     /// The member is stopping.

@@ -11,7 +11,7 @@
 //! - Every error a client can be told is a variant of [`Error`], with etcd's code and text.
 //! - A request whose outcome is not known is never retried here.
 //!
-//! Not here yet: authentication, membership changes, lock and election services, the JSON gateway.
+//! Not here yet: authentication, lock and election services, the JSON gateway.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -21,7 +21,7 @@ mod random;
 mod service;
 pub mod url;
 
-pub use config::{Config, Limits, Member};
+pub use config::{Config, Limits};
 pub use error::{Code, Error};
 pub use service::{Api, HealthQuery, Metadata, WatchSession};
 

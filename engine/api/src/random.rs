@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate_store::LeaseId;
 
-/// A source of ids for leases whose clients leave the choice to us, and of jitter.
+/// A source of ids for new members and for leases whose clients leave the choice to us, and of jitter.
 ///
 /// SplitMix64: a counter and a mixing function that is one to one, so that an id comes again only after
 /// all others have.
@@ -21,6 +21,15 @@ impl Random {
         loop {
             if let Ok(id @ 1..) = i64::try_from(self.number() >> 1) {
                 return LeaseId(id);
+            }
+        }
+    }
+
+    /// The id of a member to be. No member has the id zero.
+    pub(crate) fn member_id(&self) -> u64 {
+        loop {
+            if let id @ 1.. = self.number() {
+                return id;
             }
         }
     }

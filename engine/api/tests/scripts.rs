@@ -16,6 +16,7 @@ use quorate_proto::etcdserverpb::request_op;
 use quorate_proto::etcdserverpb::response_op;
 use quorate_proto::etcdserverpb::watch_request::RequestUnion;
 use quorate_proto::mvccpb;
+use quorate_proto::quoratepb::MemberDemoteRequest;
 
 use world::{ManualClock, World};
 
@@ -70,6 +71,8 @@ impl goldenscript::Runner for Runner {
             "leases" => self.leases(),
             // Cluster, Maintenance, health.
             "members" => self.members(),
+            "member" => self.member(&mut args),
+            "lead" => self.move_leader(&mut args),
             "status" => self.status(),
             "alarm" => self.alarm(&mut args),
             "health" => self.health(&mut args),
@@ -241,11 +244,53 @@ impl Runner {
         let (api, metadata) = (Arc::clone(&self.world.api), self.metadata);
         let response =
             self.world.run(api.member_list(pb::MemberListRequest { linearizable: true }, metadata))?;
-        let header = show_header(response.header.as_ref());
-        let lines = response.members.iter().map(|m| {
-            format!("{:x} name={:?} peers={:?} clients={:?}", m.id, m.name, m.peer_ur_ls, m.client_ur_ls)
-        });
-        Ok(std::iter::once(header).chain(lines).collect::<Vec<_>>().join("\n"))
+        Ok(show_members(response.header.as_ref(), &response.members))
+    }
+
+    /// `member add learner URL…`, `member update ID URL…`; `remove`, `promote` and `demote` take an ID.
+    fn member(&mut self, args: &mut Args) -> Output {
+        let (api, metadata) = (Arc::clone(&self.world.api), self.metadata);
+        let action = args.next_pos().ok_or("do what?")?;
+        if action == "add" {
+            let mut peer_ur_ls: Vec<String> = std::iter::from_fn(|| args.next_pos()).collect();
+            let is_learner = peer_ur_ls.first().is_some_and(|word| word == "learner");
+            peer_ur_ls.drain(..usize::from(is_learner));
+            let request = pb::MemberAddRequest { peer_ur_ls, is_learner };
+            let response = self.world.run(api.member_add(request, metadata))?;
+            let new = response.member.ok_or("which is the new one?")?;
+            return Ok(format!("new: {}", show_members(None, &[new]).trim_start_matches("no header\n")));
+        }
+        let id = u64::from_str_radix(&args.next_pos().ok_or("which?")?, 16)?;
+        let (header, members) = match action.as_str() {
+            "remove" => {
+                let response = self.world.run(api.member_remove(pb::MemberRemoveRequest { id }, metadata))?;
+                (response.header, response.members)
+            }
+            "update" => {
+                let peer_ur_ls = std::iter::from_fn(|| args.next_pos()).collect();
+                let request = pb::MemberUpdateRequest { id, peer_ur_ls };
+                let response = self.world.run(api.member_update(request, metadata))?;
+                (response.header, response.members)
+            }
+            "promote" => {
+                let response =
+                    self.world.run(api.member_promote(pb::MemberPromoteRequest { id }, metadata))?;
+                (response.header, response.members)
+            }
+            "demote" => {
+                let response = self.world.run(api.member_demote(MemberDemoteRequest { id }, metadata))?;
+                (response.header, response.members)
+            }
+            _ => return Err(format!("nobody can {action} a member").into()),
+        };
+        Ok(show_members(header.as_ref(), &members))
+    }
+
+    fn move_leader(&mut self, args: &mut Args) -> Output {
+        let (api, metadata) = (Arc::clone(&self.world.api), self.metadata);
+        let target_id = u64::from_str_radix(&args.next_pos().ok_or("who?")?, 16)?;
+        let response = self.world.run(api.move_leader(pb::MoveLeaderRequest { target_id }, metadata))?;
+        Ok(show_header(response.header.as_ref()))
     }
 
     fn status(&mut self) -> Output {
@@ -421,6 +466,14 @@ fn show_header(header: Option<&pb::ResponseHeader>) -> String {
         Some(header) if header.member_id == 0 => format!("rev={}", header.revision),
         Some(header) => format!("rev={} term={}", header.revision, header.raft_term),
     }
+}
+
+fn show_members(header: Option<&pb::ResponseHeader>, members: &[pb::Member]) -> String {
+    let line = |m: &pb::Member| {
+        let learner = if m.is_learner { " learner" } else { "" };
+        format!("{:x} name={:?} peers={:?} clients={:?}{learner}", m.id, m.name, m.peer_ur_ls, m.client_ur_ls)
+    };
+    std::iter::once(show_header(header)).chain(members.iter().map(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn show_kv(kv: &mvccpb::KeyValue) -> String {

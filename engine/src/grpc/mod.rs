@@ -83,7 +83,13 @@ pub(crate) fn unary<C: Clock, R: From<UnaryReply>>(
         Rpc::LeaseTimeToLive => answer!(Api::lease_time_to_live),
         Rpc::LeaseLeases => answer!(Api::lease_leases),
         Rpc::MemberList => answer!(Api::member_list),
+        Rpc::MemberAdd => answer!(Api::member_add),
+        Rpc::MemberRemove => answer!(Api::member_remove),
+        Rpc::MemberUpdate => answer!(Api::member_update),
+        Rpc::MemberPromote => answer!(Api::member_promote),
+        Rpc::MemberDemote => answer!(Api::member_demote),
         Rpc::Status => answer!(Api::status),
+        Rpc::MoveLeader => answer!(Api::move_leader),
         Rpc::Alarm => answer!(Api::alarm),
         Rpc::HealthCheck => {
             answer!(async |api: &Api<C>, request, metadata| api.health_check(&request, metadata))

@@ -61,7 +61,13 @@ rpcs! {
     LeaseTimeToLive: "etcdserverpb.Lease", "LeaseTimeToLive", "unary";
     LeaseLeases: "etcdserverpb.Lease", "LeaseLeases", "unary";
     MemberList: "etcdserverpb.Cluster", "MemberList", "unary";
+    MemberAdd: "etcdserverpb.Cluster", "MemberAdd", "unary";
+    MemberRemove: "etcdserverpb.Cluster", "MemberRemove", "unary";
+    MemberUpdate: "etcdserverpb.Cluster", "MemberUpdate", "unary";
+    MemberPromote: "etcdserverpb.Cluster", "MemberPromote", "unary";
+    MemberDemote: "quoratepb.Membership", "MemberDemote", "unary";
     Status: "etcdserverpb.Maintenance", "Status", "unary";
+    MoveLeader: "etcdserverpb.Maintenance", "MoveLeader", "unary";
     Alarm: "etcdserverpb.Maintenance", "Alarm", "unary";
     HealthCheck: "grpc.health.v1.Health", "Check", "unary";
     HealthWatch: "grpc.health.v1.Health", "Watch", "server_stream";

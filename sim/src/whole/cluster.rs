@@ -356,7 +356,6 @@ fn api_config(options: &Options, node: NodeId, seed: u64) -> quorate_api::Config
     quorate_api::Config {
         cluster_id: CLUSTER.0,
         member_id: node.0,
-        members: Vec::new(),
         election_timeout: options.election_timeout,
         watch_progress_interval: Duration::from_secs(1),
         limits: quorate_api::Limits::default(),

@@ -91,9 +91,14 @@ impl<C: Client> Load<C> {
         self.watchers.push(self.runtime.spawn(watcher));
     }
 
-    /// Waits until the clients have got answers anew.
+    /// Waits until the clients have made progress.
     pub fn await_progress(&self) {
-        let goal = self.recorder.answered() + PROGRESS;
+        self.await_answers(PROGRESS);
+    }
+
+    /// Waits until the clients have got so many answers more.
+    pub fn await_answers(&self, count: u64) {
+        let goal = self.recorder.answered() + count;
         Deadline::after(PATIENCE).retry("clients get answers", || match self.recorder.answered() {
             answered if answered >= goal => Ok(()),
             answered => Err(format!("{answered} answers, {goal} wanted")),

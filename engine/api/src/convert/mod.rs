@@ -6,6 +6,7 @@
 mod duplicate_keys;
 mod kv;
 mod lease;
+mod member;
 mod response;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod watch;
 
 pub(crate) use kv::{compact, delete_range, put, range};
 pub(crate) use lease::grant_ttl;
+pub(crate) use member::{member, peer_urls};
 pub(crate) use response::{event, key_bytes, previous, range_response, txn_responses};
 pub(crate) use txn::txn;
 pub(crate) use watch::{Rejection, watch};

@@ -1,4 +1,4 @@
-//! etcd's Maintenance service: so far, status and alarms.
+//! etcd's Maintenance service: so far, status, alarms and the hand-over of leadership.
 
 use quorate_node::Clock;
 use quorate_proto::etcdserverpb as pb;
@@ -41,6 +41,18 @@ impl<C: Clock> Api<C> {
             db_size_quota: bytes(status.quota_bytes),
             downgrade_info: Some(pb::DowngradeInfo::default()),
         })
+    }
+
+    /// Hands leadership to a voter; answered when that one leads. Only the leader does it.
+    pub async fn move_leader(
+        &self,
+        request: pb::MoveLeaderRequest,
+        metadata: Metadata,
+    ) -> Result<pb::MoveLeaderResponse, Error> {
+        self.admit(metadata)?;
+        self.ask(Request::MoveLeader { to: Some(request.target_id) }).await?;
+        // As etcd's, without a header.
+        Ok(pb::MoveLeaderResponse::default())
     }
 
     /// Lists, raises or clears alarms. The answer to a change holds the alarm that was changed.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use quorate_api::{Api, Config, Limits, Member};
+use quorate_api::{Api, Config, Limits};
 use quorate_node::testing::{MemoryDisk, identity, ready};
 use quorate_node::{Answer, Clock, Network, NoAnswer, Node, Question};
 use quorate_raft::{Instant, NodeId};
@@ -46,10 +46,6 @@ impl World {
         let config = Config {
             cluster_id: 7,
             member_id: 1,
-            members: vec![
-                Member { id: 1, peer_urls: vec!["http://one:2380".to_owned()] },
-                Member { id: 2, peer_urls: vec!["http://two:2380".to_owned()] },
-            ],
             election_timeout: Duration::from_secs(1),
             watch_progress_interval: Duration::from_secs(600),
             limits: Limits { request_bytes_max: 1000, ..Limits::default() },
