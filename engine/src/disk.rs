@@ -244,7 +244,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 

@@ -7,9 +7,11 @@
 //! - [`clock`], [`disk`], [`network`]: the world as the node's traits want it;
 //! - [`http`], `http2` and `grpc`: one port for gRPC and plain HTTP;
 //! - [`config`]: etcd's flags and environment variables; [`logging`] and [`metrics`] with etcd's names;
+//! - [`aside`]: what becomes of a data directory that the cluster has disowned;
 //! - [`local`]: a cluster on one machine, for trying things out.
 #![forbid(unsafe_code)]
 
+pub mod aside;
 pub mod clock;
 pub mod config;
 pub mod disk;

@@ -1,7 +1,7 @@
 //! `quorate local`: a cluster on this machine, to try things out.
 //!
 //! Every member is a process of its own, so that it can be killed like one. This process only starts them,
-//! says how to reach and how to harm them, and does what is typed: `kill 2`, `stop 2`, `start 2`, `status`,
+//! says how to reach and how to harm them, and does what is typed: `kill 2`, `stop 2`, `start 2`, `wipe 2`, `status`,
 //! `quit`. It stops all members when it ends.
 
 use std::fs::{self, File};
@@ -172,6 +172,7 @@ impl Cluster {
         println!("kill N    kill -9 of member N         (or from another terminal: kill -9 PID)");
         println!("stop N    ask member N to stop        (kill PID)");
         println!("start N   start it again with its data");
+        println!("wipe N    delete the data of a member that does not run, as if its disk were lost");
         println!("status    who runs");
         println!("quit      stop all (data stays in {})", self.options.dir.display());
     }
@@ -217,13 +218,37 @@ impl Cluster {
                 }
                 println!("m{number} killed");
             }
+            (Some("wipe"), Some(number)) => self.wipe(number)?,
             (Some("stop"), Some(number)) => {
                 self.stop(number).await;
                 println!("m{number} stopped");
             }
-            _ => println!("kill N, stop N, start N, status or quit, with N from 1 to {}", self.members.len()),
+            _ => println!(
+                "kill N, stop N, start N, wipe N, status or quit, with N from 1 to {}",
+                self.members.len()
+            ),
         }
         Ok(true)
+    }
+
+    /// Loses a member's disk.
+    fn wipe(&mut self, number: usize) -> io::Result<()> {
+        let member = &mut self.members[number - 1];
+        let name = member.name.clone();
+        if let Some(process) = &mut member.process
+            && process.try_wait()?.is_none()
+        {
+            println!("{name} runs: stop it or kill it first");
+            return Ok(());
+        }
+        match fs::remove_dir_all(self.options.dir.join(&name)) {
+            Ok(()) => {
+                println!("{name} has lost its data; start {number}, and it joins the others as a new member")
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => println!("{name} has no data"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Asks a member to stop, and kills it if it does not.

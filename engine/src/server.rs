@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use quorate_api::{Api, Limits};
 use quorate_node::{ClusterId, Identity, Node, NodeHandle, Plan, establish};
-use quorate_raft::NodeId;
+use quorate_raft::{NodeId, Role};
 use quorate_replica::{Founder, Request};
 use quorate_store::Command;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
+use crate::aside;
 use crate::clock::SystemClock;
 use crate::config::url::{self, Url};
 use crate::config::{ClusterState, Config};
@@ -28,7 +30,11 @@ use crate::network::TcpNetwork;
 pub struct Server {
     node: NodeHandle,
     /// Ends the serving of clients when dropped.
-    serving: Option<oneshot::Sender<()>>,
+    serving: oneshot::Sender<()>,
+    /// Ends when no client is served any more.
+    served: JoinHandle<()>,
+    /// How long to wait for another leader before stopping.
+    election_timeout: Duration,
     /// What can go wrong while it runs; closed when everything has ended.
     failures: mpsc::Receiver<ServerError>,
 }
@@ -64,6 +70,18 @@ pub enum ServerError {
     Panicked(&'static str),
 }
 
+impl ServerError {
+    /// The exit code of a process that ends because of this: 3 if the member was removed from the cluster, so that
+    /// whoever starts it again knows that it makes no sense, and 1 for everything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ServerError::Node(quorate_node::Error::Removed { .. }) => 3,
+            _ => 1,
+        }
+    }
+}
+
 impl Server {
     /// Recovers what the data directory holds and serves from then on. To be called in a tokio runtime.
     ///
@@ -72,6 +90,8 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Server, ServerError> {
         let metrics = Arc::new(Metrics::default());
         let disk = open_directory(config, &metrics)?;
+        aside::finish(&config.data_dir)
+            .map_err(|source| DirectoryError::Write { path: config.data_dir.clone(), source })?;
         let client_listeners = listen("client", &config.listen_client_urls).await?;
         let peer_listeners = listen("peer", &config.listen_peer_urls).await?;
 
@@ -86,11 +106,12 @@ impl Server {
         tracing::info!("{}", describe(&identity));
         network.begin(&identity, config.peer_urls().iter().map(Url::to_string).collect());
         let node_config = node_config(config, identity.clone());
-        let world = (clock, disk, network);
+        let world = (clock, disk.clone(), network);
         let node = Node::start(node_config, rand::random(), world, (inbox, receiver), questions).await?;
         let handle = node.handle.clone();
 
         let (failed, failures) = mpsc::channel(1);
+        let retiring = disk.clone();
         run_on_thread("log", node.storage.run(), failed.clone())?;
         run_on_thread("snapshots", node.snapshots.run(), failed.clone())?;
         helpers.spawn(node.answering.run());
@@ -100,7 +121,7 @@ impl Server {
             drop(helpers);
             let error = match ended {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => error.into(),
+                Ok(Err(error)) => retire(&retiring, error).await.into(),
                 Err(_) => ServerError::Panicked("driver"),
             };
             let _ = failed.send(error).await;
@@ -112,9 +133,10 @@ impl Server {
         let stopped = async {
             let _ = stop.await;
         };
-        tokio::spawn(http::serve(client_listeners, state, http::Options::default(), stopped));
+        let served = tokio::spawn(http::serve(client_listeners, state, http::Options::default(), stopped));
         tokio::spawn(publish(handle.clone(), config.clone(), identity));
-        Ok(Server { node: handle, serving: Some(serving), failures })
+        let election_timeout = config.election_timeout;
+        Ok(Server { node: handle, serving, served, election_timeout, failures })
     }
 
     /// Waits until something goes wrong that ends the member.
@@ -125,11 +147,31 @@ impl Server {
         }
     }
 
-    /// Stops serving, then stops the node and waits until what it was given is on the disk.
+    /// Hands leadership over if this member has it, lets clients finish, then stops the node and waits until what it
+    /// was given is on the disk.
     pub async fn stop(mut self) {
-        drop(self.serving.take());
+        self.hand_over().await;
+        drop(self.serving);
+        // It ends soon: connections have a short while to finish.
+        let _ = self.served.await;
         self.node.stop();
         while self.failures.recv().await.is_some() {}
+    }
+
+    /// Another voter leads before this member goes, if there is one that can: so that nobody waits for an election.
+    async fn hand_over(&self) {
+        let status = self.node.status();
+        if status.raft.role != Role::Leader || status.voters < 2 {
+            return;
+        }
+        let moving = self.node.request(Request::MoveLeader { to: None });
+        match timeout(self.election_timeout, moving).await {
+            Ok(Ok(_)) => tracing::info!("handed leadership over"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot hand leadership over; the others will elect a leader")
+            }
+            Err(_) => tracing::warn!("nobody took leadership over in time; the others will elect a leader"),
+        }
     }
 
     /// A way to the node, for programs that embed a server.
@@ -137,6 +179,16 @@ impl Server {
     pub fn node(&self) -> &NodeHandle {
         &self.node
     }
+}
+
+/// Notes a removal on the disk, so that the member does not even try to start again.
+async fn retire(disk: &FileDisk, error: quorate_node::Error) -> quorate_node::Error {
+    if matches!(error, quorate_node::Error::Removed { .. })
+        && let Err(error) = quorate_node::retire(disk).await
+    {
+        tracing::warn!(%error, "cannot note in the data directory that the member was removed");
+    }
+    error
 }
 
 /// Opens and locks the data directory, after a look at whose it is.
@@ -193,13 +245,15 @@ fn node_config(config: &Config, identity: Identity) -> quorate_node::Config {
         snapshot_entries: config.snapshot_count,
         catchup_entries: config.catchup_entries,
         quota_bytes: config.quota_bytes.unwrap_or(0),
-        strict_reconfig_check: true,
-        learners_max: 1,
-        auto_promote: false,
-        priority: 0,
+        strict_reconfig_check: config.strict_reconfig_check,
+        learners_max: config.learners_max,
+        auto_promote: config.auto_promote,
+        priority: config.leader_priority,
         request_timeout: Duration::from_secs(5) + 2 * config.election_timeout,
     };
-    quorate_node::Config::new(identity, replica)
+    let mut node = quorate_node::Config::new(identity, replica);
+    node.force_new_cluster = config.force_new_cluster;
+    node
 }
 
 fn api_config(config: &Config, identity: &Identity) -> quorate_api::Config {
@@ -240,7 +294,7 @@ async fn publish(node: NodeHandle, config: Config, identity: Identity) {
         id: identity.member.0,
         name: config.name.clone(),
         client_urls: config.advertise_client_urls.iter().map(Url::to_string).collect(),
-        priority: 0,
+        priority: config.leader_priority,
     };
     loop {
         match node.request(Request::Command(command.clone())).await {

@@ -155,7 +155,7 @@ fn identity() -> Identity {
 }
 
 fn start(disk: &MemoryDisk) -> Result<Recovery<MemoryDisk>, Error> {
-    ready(recover(disk, &identity(), SEGMENT_BYTES))
+    ready(recover(disk, &identity(), SEGMENT_BYTES, false))
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<(), Error>>>>;

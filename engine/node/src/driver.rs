@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use quorate_raft::{Instant, NodeId};
+use quorate_raft::{Instant, NodeId, Role};
 use quorate_replica::{Error, Input, Output, Replica, RequestId, Response, Status};
 use quorate_store::{WatchId, WatchUpdate};
 
@@ -32,6 +32,9 @@ pub struct Driver<C, N> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) requests: Requests,
     pub(crate) watchers: Watchers,
+    /// Why the driver ends after this turn.
+    pub(crate) ending: Option<NodeError>,
+    pub(crate) said: Said,
 }
 
 impl<C: Clock, N: Network> Driver<C, N> {
@@ -77,6 +80,9 @@ impl<C: Clock, N: Network> Driver<C, N> {
                 }
             }
             self.shared.publish(self.replica.status());
+            if let Some(error) = self.ending.take() {
+                return Err(error);
+            }
         }
     }
 
@@ -123,20 +129,56 @@ impl<C: Clock, N: Network> Driver<C, N> {
             Output::SaveSnapshot { chunk, keep_after } => self.storage.save(chunk, keep_after)?,
             Output::Respond { id, result } => self.requests.answer(id, result),
             Output::Watch { watch, update } => self.watchers.notify(watch, update),
-            // Nothing reacts to changes of the membership yet.
-            Output::Peers(_) | Output::Removed | Output::Disowned => {}
-            Output::Changed(status) => log_change(&status),
+            Output::Peers(peers) => {
+                let removed = self.replica.store().members().removed().map(NodeId).collect();
+                self.network.set_peers(peers, removed);
+            }
+            Output::Removed => self.ending = Some(self.removed(None)),
+            Output::Disowned => {
+                let member = self.replica.status().raft.id.0;
+                self.ending = Some(NodeError::Disowned { member, boot: self.requests.boot });
+            }
+            Output::Changed(status) => self.said.change(&status),
         }
         Ok(())
     }
 }
 
-/// Says who leads now. Members are named as etcd's tools name them, in hexadecimal.
-fn log_change(status: &Status) {
-    let leader = status.raft.leader.map_or_else(|| "none".to_owned(), |leader| format!("{:x}", leader.0));
-    let member = format!("{:x}", status.raft.id.0);
-    let (role, term) = (status.raft.role, status.raft.term.0);
-    tracing::info!(member, %role, term, leader, applied = status.applied.0, "role, term or leader changed");
+/// What the log has been told of the cluster, so that it is told once.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    leadership: (Option<Role>, u64, Option<NodeId>),
+    membership: (usize, usize, bool),
+    quorum: bool,
+}
+
+impl Said {
+    /// Says who leads, who takes part, and whether that is enough. Members are named as etcd's tools name them, in
+    /// hexadecimal.
+    fn change(&mut self, status: &Status) {
+        let member = format!("{:x}", status.raft.id.0);
+        let (role, term, applied) = (status.raft.role, status.raft.term.0, status.applied.0);
+        let leadership = (Some(role), term, status.raft.leader);
+        if std::mem::replace(&mut self.leadership, leadership) != leadership {
+            let leader =
+                status.raft.leader.map_or_else(|| "none".to_owned(), |leader| format!("{:x}", leader.0));
+            tracing::info!(member, %role, term, leader, applied, "role, term or leader changed");
+        }
+        let (voters, learners, learner) = (status.voters, status.learners, status.learner);
+        let membership = (voters, learners, learner);
+        if std::mem::replace(&mut self.membership, membership) != membership {
+            tracing::info!(member, voters, learners, learner, applied, "membership changed");
+        }
+        match (std::mem::replace(&mut self.quorum, status.raft.quorum), status.raft.quorum) {
+            (true, false) => tracing::warn!(
+                member,
+                voters,
+                "no contact with a majority of the voters: writes and linearizable reads wait until it is back"
+            ),
+            (false, true) => tracing::info!(member, voters, "in contact with a majority of the voters"),
+            _ => {}
+        }
+    }
 }
 
 /// Waits until there are events or the sleep is over. False when no more events can come.

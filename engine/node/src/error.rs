@@ -108,6 +108,8 @@ pub enum Error {
     Disowned {
         /// The member.
         member: u64,
+        /// How often this copy has started.
+        boot: u64,
     },
     /// The cluster does not take this member in.
     #[error("cannot join the cluster: {by} says: {reason}")]

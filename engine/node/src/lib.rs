@@ -32,6 +32,7 @@
 //! (`quorate-api`). Damaged records are found, but not fetched from peers.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod answering;
 pub mod codec;
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub const QUESTION_BYTES_MAX: usize = 64 << 10;
 /// Questions of others that wait for their answer.
 pub const QUESTIONS_MAX: usize = 64;
 
+/// Data directories that wait at one member for the cluster to take them in.
+pub const JOINING_MAX: usize = 16;
+
 // An append adds a term, a position and two numbers to the one entry that may make it so large.
 const _: () = assert!(RECORD_BODY_BYTES_MAX + 1024 <= FRAME_BODY_BYTES_MAX, "what fits the log fits a frame");
 const _: () = assert!(FRAME_BODY_BYTES_MAX <= u32::MAX as usize, "a frame's length is 32 bits");

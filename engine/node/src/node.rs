@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_replica::Replica;
 
 use crate::answering::Answering;
-use crate::driver::{Driver, Requests, Watchers};
+use crate::driver::{Driver, Requests, Said, Watchers};
 use crate::env::{Clock, Disk, Network};
 use crate::error::Error;
 use crate::establish::Identity;
@@ -26,6 +26,8 @@ pub struct Config {
     pub replica: quorate_replica::Config,
     /// When a segment of the log is closed.
     pub segment_bytes: u64,
+    /// Whether the member goes on alone: all others are removed from the cluster, for ever.
+    pub force_new_cluster: bool,
 }
 
 impl Config {
@@ -33,7 +35,7 @@ impl Config {
     #[must_use]
     pub fn new(identity: Identity, replica: quorate_replica::Config) -> Config {
         assert_eq!(identity.member, replica.raft.id, "Raft knows who it is");
-        Config { identity, replica, segment_bytes: limits::SEGMENT_BYTES }
+        Config { identity, replica, segment_bytes: limits::SEGMENT_BYTES, force_new_cluster: false }
     }
 }
 
@@ -62,7 +64,8 @@ impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
         (inbox, receiver): (Inbox, InboxReceiver),
         questions: QuestionReceiver,
     ) -> Result<Node<C, D, N>, Error> {
-        let recovery = recover::recover(&disk, &config.identity, config.segment_bytes).await?;
+        let recovery =
+            recover::recover(&disk, &config.identity, config.segment_bytes, config.force_new_cluster).await?;
         let (boot, position) = (recovery.saved.boot, recovery.saved.snapshot.position);
         let replica = Replica::recover(config.replica, seed, clock.now(), recovery.saved)
             .map_err(|source| Error::Import { position, source })?;
@@ -72,7 +75,6 @@ impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
         let others = config.identity.genesis.founders().iter().filter(|it| it.id != config.identity.member);
         let peers = others.map(|founder| (founder.id, founder.peer_urls.clone())).collect();
         network.set_peers(peers, BTreeSet::new());
-        let answering = Answering { identity: config.identity, questions };
         let driver = Driver {
             replica,
             clock,
@@ -82,7 +84,11 @@ impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
             shared: shared.clone(),
             requests: Requests::new(boot),
             watchers: Watchers::default(),
+            ending: None,
+            said: Said::default(),
         };
-        Ok(Node { handle: NodeHandle::new(inbox, shared), driver, storage, snapshots, answering })
+        let handle = NodeHandle::new(inbox, shared);
+        let answering = Answering { identity: config.identity, node: handle.clone(), questions };
+        Ok(Node { handle, driver, storage, snapshots, answering })
     }
 }

@@ -15,6 +15,7 @@
 use quorate_raft::{Configuration, Index, NodeId, Position, SnapshotMeta};
 use quorate_replica::{Saved, SnapshotChunk};
 
+use crate::alone::go_on_alone;
 use crate::env::Disk;
 use crate::error::Error;
 use crate::establish::{self, Identity};
@@ -34,6 +35,7 @@ pub(crate) async fn recover<D: Disk>(
     disk: &D,
     identity: &Identity,
     segment_bytes: u64,
+    force_new_cluster: bool,
 ) -> Result<Recovery<D>, Error> {
     let owner = (identity.cluster, identity.member);
     let found = meta::read(disk).await?;
@@ -50,7 +52,7 @@ pub(crate) async fn recover<D: Disk>(
     let position = snapshot.meta.position;
     let (mut wal, recovered) = Wal::open(disk.clone(), owner, segment_bytes).await?;
     let noted = recovered.noted();
-    let (hard_state, entries) = recovered.finish(position).map_err(|error| match error {
+    let (mut hard_state, mut entries) = recovered.finish(position).map_err(|error| match error {
         RecoveredError::Gap { begins, snapshot: position } => {
             let damaged = snapshot.damaged.join("");
             Error::LogGap { begins, snapshot: position, damaged }
@@ -65,6 +67,19 @@ pub(crate) async fn recover<D: Disk>(
     if again {
         meta.boot += 1;
         meta::write(disk, &meta).await?;
+    }
+    if force_new_cluster {
+        let member = meta.identity.member;
+        let write = go_on_alone(member, meta.boot, hard_state, &snapshot.meta, &entries)?;
+        if let Some(write) = write {
+            // The life that the removals belong to ends here.
+            meta.boot += 1;
+            meta::write(disk, &meta).await?;
+            wal.stage(&write)?;
+            wal.flush(true).await?;
+            hard_state = write.hard_state.unwrap_or(hard_state);
+            entries.extend(write.entries);
+        }
     }
     let (boot, term) = (meta.boot, hard_state.term);
     tracing::info!(boot, %position, entries = entries.len(), %term, "recovered");
@@ -146,15 +161,16 @@ async fn newest_snapshot<D: Disk>(
 
 #[cfg(test)]
 mod tests {
-    use quorate_raft::{HardState, Term, WriteId};
+    use quorate_raft::{HardState, Payload, Term, WriteId};
     use quorate_replica::{ChunkBody, Write};
+    use quorate_store::Command;
 
     use super::*;
     use crate::codec::HEADER_BYTES;
-    use crate::testing::{MemoryDisk, configuration, identity, put, ready};
+    use crate::testing::{MemoryDisk, Survival, configuration, identity, put, ready};
 
     fn start(disk: &MemoryDisk) -> Result<Recovery<MemoryDisk>, Error> {
-        ready(recover(disk, &identity(7, 1, &[1, 2, 3]), 500))
+        ready(recover(disk, &identity(7, 1, &[1, 2, 3]), 500, false))
     }
 
     fn position(index: u64) -> Position {
@@ -189,7 +205,7 @@ mod tests {
     fn lived_with(segment_bytes: u64) -> MemoryDisk {
         let disk = MemoryDisk::default();
         let mut recovery =
-            ready(recover(&disk, &identity(7, 1, &[1, 2, 3]), segment_bytes)).expect("a new member");
+            ready(recover(&disk, &identity(7, 1, &[1, 2, 3]), segment_bytes, false)).expect("a new member");
         for index in 1..=30 {
             write(&mut recovery, index);
             if index % 10 == 0 && index < 30 {
@@ -223,7 +239,7 @@ mod tests {
         assert!(saved.chunks.is_empty() && saved.entries.is_empty());
         // The genesis that a later start is told of is not looked at.
         let other = identity(7, 1, &[1, 9]);
-        let saved = ready(recover(&disk, &other, 500)).expect("again").saved;
+        let saved = ready(recover(&disk, &other, 500, false)).expect("again").saved;
         assert_eq!((saved.boot, saved.snapshot.configuration), (2, configuration(&[1, 2, 3])));
     }
 
@@ -245,6 +261,24 @@ mod tests {
         assert!(segments(&disk)[0].ends_with("-000000000000000a.wal"), "one segment for each entry");
         damage(&disk, &snapshot_name(position(20)), 60);
         assert_eq!(start(&disk).expect("the log was kept").saved.entries.len(), 20);
+    }
+
+    #[test]
+    fn a_member_that_goes_on_alone_keeps_its_log_and_removes_the_others_once() {
+        let disk = lived();
+        let alone = |disk: &MemoryDisk| ready(recover(disk, &identity(7, 1, &[1, 2, 3]), 500, true));
+        let saved = alone(&disk).expect("its data is whole").saved;
+        assert_eq!((saved.boot, saved.entries.len(), saved.hard_state.commit), (3, 11, Index(29)));
+        assert_eq!((saved.hard_state.term, saved.hard_state.vote), (Term(2), Some(NodeId(1))));
+        let last = saved.entries.last().expect("there are eleven");
+        let Payload::Membership(membership) = &last.payload else { panic!("{last:?}") };
+        assert_eq!((last.index, &membership.configuration), (Index(31), &configuration(&[1])));
+        let command = membership.command.as_ref().expect("it removes").0.command.clone();
+        assert_eq!(command, Command::MemberRemove { id: 2 }, "the third is not a member any more");
+        // Again, with the flag and without it.
+        let disk = disk.after_power_cut(Survival::Nothing);
+        assert_eq!(alone(&disk).expect("again").saved.entries.len(), 11);
+        assert_eq!(start(&disk).expect("without").saved.entries, saved.entries);
     }
 
     #[test]
@@ -294,7 +328,8 @@ mod tests {
     #[test]
     fn a_directory_of_another_cluster_or_member_is_refused() {
         let disk = lived();
-        let refusal = |identity| ready(recover(&disk, &identity, 500)).err().expect("foreign").to_string();
+        let refusal =
+            |identity| ready(recover(&disk, &identity, 500, false)).err().expect("foreign").to_string();
         assert_eq!(
             refusal(identity(8, 1, &[1, 2, 3])),
             "meta belongs to cluster 7, this is cluster 8: give this cluster a data directory of its own, or \
@@ -311,7 +346,7 @@ mod tests {
     #[test]
     fn a_segment_of_another_member_is_refused() {
         let (disk, other) = (lived(), MemoryDisk::default());
-        ready(recover(&other, &identity(7, 2, &[1, 2, 3]), 500))
+        ready(recover(&other, &identity(7, 2, &[1, 2, 3]), 500, false))
             .err()
             .is_none()
             .then_some(())

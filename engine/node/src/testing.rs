@@ -69,7 +69,7 @@ pub fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
 /// What a member finds in a directory: one of [`CLUSTER`] and [`MEMBER`].
 pub fn recover(disk: &MemoryDisk) -> Result<Saved, Error> {
     let identity = identity(CLUSTER.0, MEMBER.0, &[1, 2, 3]);
-    Ok(ready(recover::recover(disk, &identity, limits::SEGMENT_BYTES))?.saved)
+    Ok(ready(recover::recover(disk, &identity, limits::SEGMENT_BYTES, false))?.saved)
 }
 
 /// What a snapshot file of [`CLUSTER`], [`MEMBER`] and [`SNAPSHOT`] with these bytes holds.

@@ -1,5 +1,6 @@
 //! The program `quorate`: reads flags, starts a member, and waits for a signal.
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use clap::Parser;
 use quorate::config::Config;
 use quorate::config::flags::{self, CommandLine, Settings};
 use quorate::config::url;
-use quorate::server::Server;
-use quorate::{local, logging};
+use quorate::server::{Server, ServerError};
+use quorate::{aside, local, logging};
 use quorate_api::ETCD_VERSION;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -65,35 +66,105 @@ async fn serve(config: Config) -> ExitCode {
         peers = url::join(&config.listen_peer_urls),
         "starting"
     );
-    let mut server = match Server::start(&config).await {
-        Ok(server) => server,
-        Err(error) => {
-            tracing::error!(error = error.to_string(), "cannot start");
-            return ExitCode::FAILURE;
-        }
-    };
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let Ok(mut signals) = Signals::listen() else {
         tracing::error!("cannot listen to signals");
         return ExitCode::FAILURE;
     };
+    // The first start of a cluster waits for all of its members.
+    let started = tokio::select! {
+        biased;
+        started = Server::start(&config) => started,
+        signal = signals.next() => {
+            tracing::info!(signal, "received signal while starting; stopping");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let mut server = match started {
+        Ok(server) => server,
+        Err(error) => {
+            tracing::error!(error = error.to_string(), "cannot start");
+            return ExitCode::from(error.exit_code());
+        }
+    };
     let signal = tokio::select! {
         biased;
-        error = server.failed() => {
-            // What the disk holds is in doubt, or an invariant is broken: the only safe thing is to end at once and
-            // recover from what is known to be durable.
-            tracing::error!(error = error.to_string(), "the member cannot go on and ends here; start it again to recover");
-            std::process::exit(1);
-        }
-        _ = interrupt.recv() => "interrupt",
-        _ = terminate.recv() => "terminated",
+        error = server.failed() => return end(&config, server, error).await,
+        signal = signals.next() => signal,
     };
     tracing::info!(signal, "received signal; shutting down");
-    if tokio::time::timeout(STOP_TIMEOUT, server.stop()).await.is_err() {
-        tracing::warn!("the member did not stop in time; ending it (what it acknowledged is on the disk)");
+    tokio::select! {
+        biased;
+        stopped = tokio::time::timeout(STOP_TIMEOUT, server.stop()) => if stopped.is_err() {
+            tracing::warn!("the member did not stop in time; ending it (what it acknowledged is on the disk)");
+        },
+        signal = signals.next() => {
+            tracing::warn!(signal, "received a second signal; ending at once (what was acknowledged is on the disk)");
+            std::process::exit(1);
+        }
     }
     ExitCode::SUCCESS
+}
+
+/// What ends a process from outside.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Signals { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => "interrupt",
+            _ = self.terminate.recv() => "terminated",
+        }
+    }
+}
+
+/// A member that must not go on.
+async fn end(config: &Config, server: Server, error: ServerError) -> ExitCode {
+    match &error {
+        ServerError::Node(quorate_node::Error::Disowned { member, boot }) => {
+            tracing::error!(error = error.to_string(), "the member ends here, and joins anew");
+            let _ = tokio::time::timeout(STOP_TIMEOUT, server.stop()).await;
+            match aside::set_aside(&config.data_dir, *member, *boot) {
+                Ok(folder) => {
+                    tracing::warn!(folder = %folder.display(), "moved the files of the old copy aside")
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot move the files of the old copy aside; empty the data directory");
+                    return ExitCode::FAILURE;
+                }
+            }
+            // Afresh, with nothing left of the one that was disowned.
+            let mut arguments = std::env::args_os();
+            let program = std::env::current_exe().ok().or_else(|| arguments.next().map(Into::into));
+            let error = std::process::Command::new(program.unwrap_or_default())
+                .args(std::env::args_os().skip(1))
+                .exec();
+            tracing::error!(%error, "cannot start again; start the member again to join the cluster");
+            ExitCode::FAILURE
+        }
+        ServerError::Node(quorate_node::Error::Removed { .. }) => {
+            tracing::error!(error = error.to_string(), "the member ends here and does not start again");
+            let _ = tokio::time::timeout(STOP_TIMEOUT, server.stop()).await;
+            ExitCode::from(error.exit_code())
+        }
+        _ => {
+            // What the disk holds is in doubt, or an invariant is broken: the only safe thing is to end at once and
+            // recover from what is known to be durable.
+            tracing::error!(
+                error = error.to_string(),
+                "the member cannot go on and ends here; start it again to recover"
+            );
+            std::process::exit(1);
+        }
+    }
 }
 
 async fn local_cluster(options: local::Options) -> ExitCode {

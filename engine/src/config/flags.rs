@@ -293,7 +293,8 @@ pub fn help() -> String {
     let mut text = String::from(
         "Usage:\n\n  quorate [flags]\n    Start a member.\n\n  quorate local [--members 3]\n    Start a cluster on \
          this machine to try things out.\n\n  quorate --version | --help\n\nEvery flag has an environment variable: \
-         --data-dir is ETCD_DATA_DIR.\n",
+         --data-dir is ETCD_DATA_DIR.\nExit codes: 0 after a signal, 2 for flags that cannot be read, 3 for a member that \
+         was removed from the cluster, 1 for everything else.\n",
     );
     let mut group = "";
     for flag in FLAGS {

@@ -116,6 +116,20 @@ fn replica(text: &mut Text, status: &Status) {
         "The number of leader changes seen.",
         status.leader_changes,
     );
+    text.counter(
+        "etcd_server_learner_promote_successes",
+        "The total number of successful learner promotions while this member is leader.",
+        status.promotions,
+    );
+    text.gauge(
+        "quorate_server_has_quorum",
+        "Whether or not this member is in contact with a majority of the voters. 1 if it is, 0 otherwise.",
+        u8::from(status.raft.quorum),
+    );
+    let members = "The number of members of the cluster, as far as this one knows.";
+    text.head("quorate_server_members", members, "gauge");
+    text.line(format_args!("quorate_server_members{{role=\"voter\"}} {}", status.voters));
+    text.line(format_args!("quorate_server_members{{role=\"learner\"}} {}", status.learners));
     text.gauge(
         "etcd_server_proposals_committed_total",
         "The total number of consensus proposals committed.",
