@@ -135,7 +135,7 @@ impl Replica {
         let leases = self.leases.as_mut().expect("only who keeps the time revokes");
         if leases.confirm_expired(lease) {
             let proposal = self.own_proposal(Command::LeaseRevoke { id: lease });
-            self.raft_handle(quorate_raft::Input::Propose(proposal));
+            self.propose(proposal);
         }
     }
 
@@ -161,6 +161,7 @@ impl Replica {
             && oldest.deadline <= self.now
         {
             let error = match oldest.sent {
+                _ if matches!(oldest.ask, Ask::MoveLeader { .. }) => Error::TimeoutTransfer,
                 // Only this member has ever known of it.
                 None => Error::NoLeader,
                 Some(_) if oldest.epoch != self.epoch => Error::TimeoutLeaderChanged,

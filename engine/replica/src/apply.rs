@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use quorate_raft::{Command as _, Entry, Payload, SnapshotMeta};
+use quorate_raft::{Command as _, Entry, Payload, SnapshotMeta, Term};
 use quorate_store::{Applied, Command};
 
 use crate::io::{Body, Error, Output, Proposal, RequestId, Response, SharedProposal};
@@ -15,22 +15,28 @@ use crate::replica::Replica;
 impl Replica {
     /// Applies committed entries, and answers those that this member was asked for.
     pub(crate) fn apply(&mut self, entries: Vec<Entry<SharedProposal>>) {
+        // The entries of the term in which a member leads are its own.
+        let leading = if self.leads() { self.raft.status().term } else { Term(0) };
         for entry in entries {
             assert_eq!(entry.index, self.applied.index.next(), "entries are applied in order");
             self.applied = entry.position();
             match entry.payload {
                 Payload::Noop => {}
                 Payload::Command(proposal) => {
-                    self.snapshots.log_bytes += proposal.size() as u64 + LOG_ENTRY_BYTES;
+                    let size = proposal.size();
+                    self.snapshots.log_bytes += size as u64 + LOG_ENTRY_BYTES;
+                    if entry.term == leading {
+                        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(size);
+                    }
                     self.apply_proposal(&proposal.0);
                 }
                 Payload::Membership(membership) => {
                     self.configuration = membership.configuration;
-                    self.changed = true;
                     if let Some(proposal) = membership.command {
                         self.snapshots.log_bytes += proposal.size() as u64 + LOG_ENTRY_BYTES;
-                        self.apply_proposal(&proposal.0);
+                        self.apply_change(&proposal.0);
                     }
+                    self.conform_members();
                 }
             }
         }
@@ -40,13 +46,44 @@ impl Replica {
 
     fn apply_proposal(&mut self, proposal: &Arc<Proposal>) {
         let Proposal { origin, id, ref command } = **proposal;
-        if !self.sessions.admit(origin, id) {
-            // It has taken effect before, and was answered then.
+        self.note_own_boot(origin, id);
+        if self.store.members().get(origin.0).is_none() || !self.sessions.admit(origin, id) {
+            // It has taken effect before, and was answered then; or it comes from who has been removed.
             return;
         }
-        let applied = self.store.apply(command);
+        let applied = match self.store.members().plan(command) {
+            // Who votes changes together with Raft's configuration or not at all. No leader of good faith asks for it here.
+            Ok(changes) if !changes.is_empty() => Applied {
+                result: Err(quorate_store::Error::UnhealthyCluster),
+                revision: self.store.revision(),
+            },
+            _ => self.store.apply(command),
+        };
+        if command.is_about_members() {
+            self.on_members_applied();
+        }
         self.update_leases(proposal, &applied);
-        if origin != self.config.raft.id {
+        self.answer_applied(proposal, applied);
+    }
+
+    /// Applies what came with a configuration, which is in force.
+    fn apply_change(&mut self, proposal: &Arc<Proposal>) {
+        let Proposal { origin, id, ref command } = **proposal;
+        self.note_own_boot(origin, id);
+        if self.store.members().get(origin.0).is_some() {
+            self.sessions.admit(origin, id);
+        }
+        let applied = self.store.apply(command);
+        if self.leads() && matches!(command, Command::MemberPromote { .. }) && applied.result.is_ok() {
+            self.membership.promotions += 1;
+        }
+        self.answer_applied(proposal, applied);
+    }
+
+    /// Answers this member's client.
+    fn answer_applied(&mut self, proposal: &Proposal, applied: Applied) {
+        let id = proposal.id;
+        if proposal.origin != self.config.raft.id {
             return;
         }
         if self.alarm.as_ref().is_some_and(|alarm| alarm.proposal.0.id == id) {
@@ -100,6 +137,7 @@ impl Replica {
             self.snapshots.received.take().expect("Raft restores what it was told is here");
         assert_eq!(received, meta, "Raft restores what it was told is here");
         assert!(meta.position.index > self.applied.index, "a snapshot never takes state back");
+        let me = self.config.raft.id;
         self.abandon_own_snapshot();
         self.stop_sending_all();
         self.store.replace_contents(store);
@@ -107,7 +145,8 @@ impl Replica {
         self.applied = meta.position;
         self.configuration = meta.configuration;
         self.snapshots.log_bytes = 0;
-        self.changed = true;
+        self.conform_members();
+        self.note_own_boot(me, RequestId { boot: self.sessions.boot(me), sequence: 0 });
         self.settle_after_restore();
     }
 

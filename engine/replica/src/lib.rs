@@ -38,12 +38,15 @@
 //!   (`pending.rs`). A command whose fate is not known is never reported as failed or done.
 //! - An acknowledged keep-alive is never followed by an early expiry: `leases.rs`.
 //! - A snapshot gets its final name only when it is whole, and never takes state back: `transfer.rs`.
+//! - The table of members always agrees with Raft's configuration; a refused change of it has no effect later:
+//!   `membership.rs`.
+//! - A member that runs on an older copy of its data directory falls silent as soon as it can know: `identity.rs`.
 //! - Everything that waits is bounded: `limits.rs`.
 //!
 //! # What is not here
 //!
-//! Reads by lease (every linearizable read costs a round), changes of the cluster's membership,
-//! users and permissions, checkpoints of leases' remaining time.
+//! Reads by lease (every linearizable read costs a round), users and permissions, checkpoints of leases'
+//! remaining time.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -52,9 +55,12 @@ extern crate alloc;
 mod answer;
 mod apply;
 mod config;
+mod identity;
 mod io;
+mod leadership;
 mod leases;
 mod limits;
+mod membership;
 mod peer;
 mod pending;
 mod reads;

@@ -25,6 +25,19 @@ pub(crate) const APPLY_LAG_MAX: u64 = 1 << 16;
 /// origins send them again) and refuses those of its own clients.
 pub(crate) const UNCOMMITTED_MAX: u64 = 4 * PENDING_MAX as u64;
 
+/// Bytes of such entries' commands. A quorum that is slow with its disks, or gone, costs the leader this much.
+pub(crate) const UNCOMMITTED_BYTES_MAX: usize = 256 << 20;
+
+/// Changes of the membership that wait for their turn at the leader.
+pub(crate) const CHANGES_MAX: usize = 256;
+
+/// Entries that a member may lack for the leader to make it a voter, or its successor, by itself: it has them in a
+/// moment.
+pub(crate) const PROMOTION_LAG_MAX: u64 = 1_000;
+
+/// For how many election timeouts a voter that would rather lead must have been fit.
+pub(crate) const PREFERENCE_PATIENCE: u32 = 3;
+
 /// Bytes of commands in one `Forward`; a larger single command travels alone.
 pub(crate) const FORWARD_BYTES_MAX: usize = 1 << 20;
 
@@ -58,8 +71,12 @@ pub(crate) const LOG_ENTRIES_MIN: u64 = 64;
 /// Peers that are sent a snapshot at the same time.
 pub(crate) const SNAPSHOT_PEERS_MAX: usize = 2;
 
-/// How often a chunk is sent before the peer is given up.
-pub(crate) const CHUNK_ATTEMPTS_MAX: u32 = 5;
+/// For how many election timeouts a peer may be silent about a chunk before it is given up. Until then a
+/// stream goes on where it was when the connection is mended. It pins what it exports, and the log after it.
+pub(crate) const CHUNK_PATIENCE: u32 = 30;
+
+/// For how many it may, if others wait for its place.
+pub(crate) const CHUNK_PATIENCE_IN_QUEUE: u32 = 5;
 
 // A request that may wait can always be told from its neighbours.
 const _: () = assert!(PENDING_MAX as u64 <= SESSION_WINDOW);
@@ -69,7 +86,8 @@ const _: () = assert!(PENDING_RESERVED < PENDING_MAX);
 const _: () = assert!(PENDING_MAX < u32::MAX as usize);
 // Everything one member may have in flight fits into the leader's log at once.
 const _: () = assert!(UNCOMMITTED_MAX >= PENDING_MAX as u64);
+const _: () = assert!(UNCOMMITTED_BYTES_MAX >= PENDING_BYTES_MAX);
 // What one member's clients have in flight does not by itself make a snapshot due.
 const _: () = assert!(SNAPSHOT_LOG_BYTES_MAX >= PENDING_BYTES_MAX as u64);
-// A snapshot's first sending counts as an attempt.
-const _: () = assert!(CHUNK_ATTEMPTS_MAX > 1);
+// A chunk is sent again before its peer is given up.
+const _: () = assert!(CHUNK_PATIENCE > CHUNK_PATIENCE_IN_QUEUE && CHUNK_PATIENCE_IN_QUEUE > 1);

@@ -44,6 +44,8 @@ pub(crate) enum Ask {
     KeepAlive(LeaseId),
     /// The leader's word on how long the lease lives.
     TimeToLive { lease: LeaseId, keys: bool },
+    /// Another leader.
+    MoveLeader { to: Option<NodeId> },
 }
 
 /// To whom a request was sent, and when.
@@ -197,10 +199,16 @@ impl Pending {
 }
 
 impl Ask {
+    /// Whether it is sent to the leader again when there is another one, or after a silence. (Queries are in Raft's hands
+    /// once they are asked, and come back if need be; for a leader one can only wait.)
+    pub(crate) const fn is_resent(&self) -> bool {
+        !matches!(self, Ask::Query(_) | Ask::MoveLeader { .. })
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Ask::Command(proposal) => proposal.size(),
-            Ask::Query(_) | Ask::KeepAlive(_) | Ask::TimeToLive { .. } => 0,
+            Ask::Query(_) | Ask::KeepAlive(_) | Ask::TimeToLive { .. } | Ask::MoveLeader { .. } => 0,
         }
     }
 }

@@ -14,7 +14,9 @@ use quorate_store::{ImportError, Member, Store, WatchId, WatchRequest, WatchUpda
 
 use crate::config::Config;
 use crate::io::{Body, Error, Founder, Input, Output, RequestId, Response, Saved, SharedProposal, Write};
+use crate::leadership::Preferred;
 use crate::leases::Leases;
+use crate::membership::Membership;
 use crate::peer::Message;
 use crate::pending::{Pending, Route};
 use crate::reads::{LeaseAsk, Reads};
@@ -50,6 +52,16 @@ pub struct Replica {
     pub(crate) lease_asks: Vec<LeaseAsk>,
     pub(crate) own_commands: u64,
     pub(crate) alarm: Option<OwnCommand>,
+    /// Commands that wait for the end of a hand-over.
+    pub(crate) held: Vec<RequestId>,
+    /// Bytes of the commands that this leader has proposed and not applied.
+    pub(crate) uncommitted_bytes: usize,
+
+    // Who takes part; see `membership.rs`, `leadership.rs`, `identity.rs`.
+    pub(crate) membership: Membership,
+    pub(crate) preferred: Option<Preferred>,
+    pub(crate) removed: bool,
+    pub(crate) disowned: bool,
 
     pub(crate) snapshots: Snapshots,
     watchers: BTreeSet<WatchId>,
@@ -102,6 +114,12 @@ impl Replica {
             lease_asks: Vec::new(),
             own_commands: 0,
             alarm: None,
+            held: Vec::new(),
+            uncommitted_bytes: 0,
+            membership: Membership::default(),
+            preferred: None,
+            removed: false,
+            disowned: false,
             snapshots: Snapshots::new(applied.index),
             watchers: BTreeSet::new(),
             leadership,
@@ -120,6 +138,9 @@ impl Replica {
     /// Takes note of something that happened. Outputs are made when they are polled: any number of
     /// `handle` calls, then `poll_output` until `None`, is one turn.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.disowned {
+            return;
+        }
         self.now = self.now.max(now);
         self.touched = true;
         match input {
@@ -149,11 +170,14 @@ impl Replica {
             self.pump();
         }
         // Watchers' news are made one by one, as they are taken: they may be much larger than all else.
-        self.outputs.pop_front().or_else(|| self.poll_watch())
+        self.outputs.pop_front().or_else(|| if self.disowned { None } else { self.poll_watch() })
     }
 
     /// When to call `handle(now, Input::Wake)` at the latest, and why.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
+        if self.disowned {
+            return None;
+        }
         let why = |reason| move |at| (at, reason);
         [
             self.raft.deadline(),
@@ -162,6 +186,8 @@ impl Replica {
             self.reads.deadline().map(why("read round")),
             self.leases.as_ref().and_then(Leases::deadline).map(why("lease expiry")),
             self.transfer_deadline().map(why("snapshot chunk")),
+            self.membership.deadline().map(why("change of the membership")),
+            self.preference_due().map(why("hand-over")),
         ]
         .into_iter()
         .flatten()
@@ -225,6 +251,8 @@ impl Replica {
     fn pump(&mut self) {
         loop {
             self.route();
+            self.propose_changes();
+            self.maybe_hand_over();
             self.ask_leases();
             self.begin_read_round();
             self.answer_confirmed_reads();
@@ -235,9 +263,14 @@ impl Replica {
                 break;
             }
         }
+        if self.disowned {
+            return self.end_disowned();
+        }
         // Late, so that an answer that came together with the deadline is still given.
         self.expire_requests();
         self.drop_useless_incoming();
+        self.tell_peers();
+        self.maybe_end_removed();
         self.refresh_status();
         if core::mem::take(&mut self.changed) {
             self.outputs.push_back(Output::Changed(Box::new(self.status.clone())));
@@ -268,10 +301,11 @@ impl Replica {
             Raft::Committed(entries) => self.apply(entries),
             Raft::ReadReady { id, index } => self.reads.confirm(id, index),
             Raft::ReadDropped { id } => self.on_read_dropped(id),
-            // Nothing is proposed without a look at the role; whatever is pending will be sent to the
-            // next leader.
-            Raft::Refused(_) | Raft::ChangeRefused { .. } => {}
-            Raft::ConfigurationChanged { .. } | Raft::TransferEnded { .. } | Raft::PeerLostLog { .. } => {}
+            Raft::Refused(proposal) => self.on_refused(&proposal),
+            Raft::ChangeRefused { command, reason } => self.on_change_refused(command, reason),
+            Raft::ConfigurationChanged { command, .. } => self.on_configuration_in_force(command),
+            Raft::TransferEnded { to, ok } => self.on_transfer_ended(to, ok),
+            Raft::PeerLostLog { peer, .. } => self.on_peer_lost_log(peer),
             Raft::SnapshotNeeded { to } => self.on_snapshot_needed(to),
             Raft::Restore(meta) => self.restore(meta),
             Raft::RoleChanged => self.observe_leadership(),
@@ -295,17 +329,24 @@ impl Replica {
         self.changed = true;
         if (term, leader) != (seen.0, seen.2) {
             self.epoch += 1;
-            self.drop_incoming();
+            self.drop_incoming_of_others();
         }
         if role == Role::Leader && (seen.1 != Role::Leader || seen.0 != term) {
             self.leases = None;
             self.lease_asks.clear();
             self.stop_sending_all();
+            self.membership.reset();
+            self.preferred = None;
+        }
+        if seen.1 == Role::Leader && (role != Role::Leader || seen.0 != term) {
+            self.uncommitted_bytes = 0;
+            self.membership.reset();
         }
         let route = self.current_route();
-        if route.is_some() && route != self.last_leader {
+        if let Some(leader) = route.filter(|_| route != self.last_leader) {
             self.last_leader = route;
             self.status.leader_changes += 1;
+            self.answer_leader_moved(leader.leader);
         }
         self.reads.resume();
     }
@@ -342,6 +383,11 @@ impl Replica {
         status.pending = self.pending.len();
         status.watchers = self.watchers.len();
         status.learner = self.configuration.learners.contains(&self.config.raft.id);
+        status.voters = self.configuration.voters.len();
+        status.learners = self.configuration.learners.len();
+        status.members = status.voters + status.learners;
+        status.removed = self.removed;
+        status.promotions = self.membership.promotions;
         status.lessor = self.leases.is_some();
         status.snapshots_refused = self.snapshots.refused;
     }

@@ -18,7 +18,9 @@ use quorate_raft::{Command as _, Instant, NodeId};
 use quorate_store::{AlarmKind, Command, LeaseId, Query, Response};
 
 use crate::io::{Body, Consistency, Error, Proposal, Request, RequestId, SharedProposal};
-use crate::limits::{APPLY_LAG_MAX, FORWARD_BYTES_MAX, LEASE_ASKS_MAX, UNCOMMITTED_MAX};
+use crate::limits::{
+    APPLY_LAG_MAX, FORWARD_BYTES_MAX, LEASE_ASKS_MAX, UNCOMMITTED_BYTES_MAX, UNCOMMITTED_MAX,
+};
 use crate::peer::Message;
 use crate::pending::{Ask, Priority, Route, Sent, Waiting};
 use crate::reads::{Asker, LeaseAsk, LeaseQuestion, Reader};
@@ -36,6 +38,9 @@ impl Replica {
     pub(crate) fn on_request(&mut self, id: RequestId, request: Request) {
         assert_eq!(id.boot, self.boot, "a request's id names this boot");
         assert!(!id.is_own(), "the upper half of the sequences belongs to the replica");
+        if self.removed {
+            return self.respond(id, Err(Error::Stopped));
+        }
         let ask = match request {
             Request::Status => {
                 self.refresh_status();
@@ -46,12 +51,17 @@ impl Replica {
                 return self.answer_query(id, &query);
             }
             Request::Query { query, consistency: Consistency::Linearizable } => Ask::Query(query),
-            Request::Command(command) => Ask::Command(SharedProposal::new(self.config.raft.id, id, command)),
+            Request::Command(mut command) => {
+                if let Command::MemberAdd { learner: true, auto_promote, .. } = &mut command {
+                    *auto_promote |= self.config.auto_promote;
+                }
+                Ask::Command(SharedProposal::new(self.config.raft.id, id, command))
+            }
             Request::Join { owner, name, peer_urls } => {
                 let command = Command::MemberJoin { id: candidate_id(owner, id), owner, name, peer_urls };
                 Ask::Command(SharedProposal::new(self.config.raft.id, id, command))
             }
-            Request::MoveLeader { .. } => return self.respond(id, Err(Error::NotLeader)),
+            Request::MoveLeader { to } => return self.on_move_leader(id, to),
             Request::KeepAlive(lease) => Ask::KeepAlive(lease),
             Request::TimeToLive { id: lease, keys } => Ask::TimeToLive { lease, keys },
         };
@@ -64,15 +74,15 @@ impl Replica {
     }
 
     /// Whether a request may be taken on.
-    fn admit(&mut self, id: RequestId, ask: &Ask) -> Result<(), Error> {
+    pub(crate) fn admit(&mut self, id: RequestId, ask: &Ask) -> Result<(), Error> {
         let unapplied = self.raft.status().commit.0.saturating_sub(self.applied.index.0);
-        let stuck = unapplied > APPLY_LAG_MAX || (self.leads() && self.uncommitted() > UNCOMMITTED_MAX);
+        let stuck = unapplied > APPLY_LAG_MAX || self.has_too_much_uncommitted();
         if stuck || !self.pending.has_room(id, priority(ask)) {
             return Err(Error::TooManyRequests);
         }
         match ask {
             Ask::Command(proposal) => self.check_quota(&proposal.0.command),
-            Ask::Query(_) | Ask::KeepAlive(_) | Ask::TimeToLive { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -96,6 +106,8 @@ impl Replica {
     }
 
     pub(crate) fn on_message(&mut self, from: NodeId, message: Message) {
+        self.tell_if_lost(from);
+        self.note_sign_of_life(from);
         match message {
             Message::Raft(message) => self.raft_handle(quorate_raft::Input::Message { from, message }),
             Message::Forward(proposals) => self.on_forward(from, proposals),
@@ -114,7 +126,8 @@ impl Replica {
                 }
             }
             Message::Chunk { term, chunk } => self.on_chunk(from, term, chunk),
-            Message::ChunkUnknown { .. } | Message::Disowned { .. } => {}
+            Message::ChunkUnknown { position, sequence } => self.on_chunk_unknown(from, position, sequence),
+            Message::Disowned { boot } => self.on_disowned(boot),
             Message::ChunkAck { position, sequence } => self.on_chunk_ack(from, position, sequence),
         }
     }
@@ -122,14 +135,44 @@ impl Replica {
     /// A peer takes this member for the leader. If it is not, the peer will notice and send again.
     fn on_forward(&mut self, from: NodeId, proposals: Vec<SharedProposal>) {
         for proposal in proposals {
-            if !self.leads() || self.uncommitted() > UNCOMMITTED_MAX {
+            if !self.leads() || self.has_too_much_uncommitted() || self.transferring() {
                 return;
             }
-            let Proposal { origin, id, .. } = *proposal.0;
-            if origin == from && !self.sessions.seen(origin, id) {
-                self.raft_handle(quorate_raft::Input::Propose(proposal));
+            let Proposal { origin, id, ref command } = *proposal.0;
+            if origin != from {
+                continue;
+            }
+            if self.sessions.seen(origin, id) {
+                self.tell_if_old(origin, id);
+            } else if command.changes_members() {
+                self.queue_change(proposal);
+            } else {
+                self.propose(proposal);
             }
         }
+    }
+
+    /// Gives a command to this member's own Raft.
+    pub(crate) fn propose(&mut self, proposal: SharedProposal) {
+        self.uncommitted_bytes += proposal.size();
+        self.raft_handle(quorate_raft::Input::Propose(proposal));
+    }
+
+    /// Raft has not taken a command: this member leads no more, or is handing over. Whatever is pending will be sent to
+    /// the next leader; the time of a lease is up again later.
+    pub(crate) fn on_refused(&mut self, proposal: &SharedProposal) {
+        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(proposal.size());
+        let retry = self.now + self.patience();
+        if let (Command::LeaseRevoke { id }, Some(leases)) = (&proposal.0.command, &mut self.leases)
+            && proposal.0.id.is_own()
+        {
+            self.lease_asks.extend(leases.put_off(*id, retry));
+        }
+    }
+
+    fn has_too_much_uncommitted(&self) -> bool {
+        self.leads()
+            && (self.uncommitted() > UNCOMMITTED_MAX || self.uncommitted_bytes > UNCOMMITTED_BYTES_MAX)
     }
 
     /// How many entries at the end of the log are not known to be committed.
@@ -160,9 +203,13 @@ impl Replica {
             self.routed = Some(route);
             self.resend_at = None;
             self.unsent.clear();
+            self.held.clear();
             self.unsent.extend(self.pending.iter().filter(|it| it.is_news_to(route)).map(|it| it.id));
         } else if self.resend_at.is_some_and(|at| at <= self.now) {
             self.collect_silent();
+        }
+        if !self.transferring() {
+            self.unsent.append(&mut self.held);
         }
         let unsent = core::mem::take(&mut self.unsent);
         if route.leader == self.config.raft.id {
@@ -177,14 +224,23 @@ impl Replica {
     }
 
     fn send_to_self(&mut self, id: RequestId, route: Route) {
+        let transferring = self.transferring();
         let Some(waiting) = self.pending.get_mut(id) else { return };
+        if transferring && matches!(waiting.ask, Ask::Command(_)) {
+            return self.held.push(id);
+        }
         waiting.mark_sent(route, self.now);
         let asker = Asker::Client(id);
         match waiting.ask {
             Ask::Command(ref proposal) => {
                 let proposal = proposal.clone();
-                self.raft_handle(quorate_raft::Input::Propose(proposal));
+                if proposal.0.command.changes_members() {
+                    self.queue_change(proposal);
+                } else {
+                    self.propose(proposal);
+                }
             }
+            Ask::MoveLeader { .. } => {}
             Ask::Query(_) => self.reads.push(Reader::Query(id)),
             Ask::KeepAlive(lease) => {
                 self.lease_asks.push(LeaseAsk { asker, lease, question: LeaseQuestion::KeepAlive });
@@ -216,6 +272,7 @@ impl Replica {
                     self.reads.push(Reader::Query(id));
                     continue;
                 }
+                Ask::MoveLeader { .. } => continue,
                 Ask::KeepAlive(lease) => self.send(to, Message::KeepAlive { id, lease }),
                 Ask::TimeToLive { lease, keys } => self.send(to, Message::TimeToLive { id, lease, keys }),
             }
@@ -229,6 +286,9 @@ impl Replica {
     fn send_alarm(&mut self, route: Route) {
         let (now, patience) = (self.now, self.patience());
         let to_self = route.leader == self.config.raft.id;
+        if to_self && self.transferring() {
+            return;
+        }
         let Some(alarm) = &mut self.alarm else { return };
         if alarm.sent.is_some_and(|sent| sent.route == route && (to_self || sent.due(patience) > now)) {
             return;
@@ -237,7 +297,7 @@ impl Replica {
         alarm.sent = Some(sent);
         let proposal = alarm.proposal.clone();
         if to_self {
-            self.raft_handle(quorate_raft::Input::Propose(proposal));
+            self.propose(proposal);
         } else {
             self.send(route.leader, Message::Forward(vec![proposal]));
             self.resend_by(sent.due(patience));
@@ -251,7 +311,7 @@ impl Replica {
         // (The alarm is sent again by `send_alarm`, which also says when next.)
         let alarm = self.alarm.as_ref().and_then(|alarm| alarm.sent).map(|sent| sent.due(patience));
         let mut next = alarm.filter(|due| *due > now);
-        for waiting in self.pending.iter().filter(|waiting| !matches!(waiting.ask, Ask::Query(_))) {
+        for waiting in self.pending.iter().filter(|waiting| waiting.ask.is_resent()) {
             match waiting.sent.map(|sent| sent.due(patience)) {
                 Some(due) if due <= now => self.unsent.push(waiting.id),
                 Some(due) => next = Some(next.map_or(due, |next| next.min(due))),
@@ -276,12 +336,11 @@ impl Replica {
 }
 
 impl Waiting {
-    /// Whether a leader that has just become known must be told of this request. (Queries are in Raft's
-    /// hands once they are asked, and come back if need be.)
+    /// Whether a leader that has just become known must be told of this request.
     fn is_news_to(&self, route: Route) -> bool {
         match self.sent {
             None => true,
-            Some(sent) => sent.route != route && !matches!(self.ask, Ask::Query(_)),
+            Some(sent) => sent.route != route && self.ask.is_resent(),
         }
     }
 }
@@ -307,6 +366,8 @@ fn priority(ask: &Ask) -> Priority {
             Command::LeaseRevoke { .. } => Priority::Lease,
             _ => Priority::Normal,
         },
+        // Moving leadership away is what an overloaded leader needs most.
+        Ask::MoveLeader { .. } => Priority::Lease,
         Ask::Query(_) | Ask::TimeToLive { .. } => Priority::Normal,
     }
 }

@@ -26,6 +26,12 @@
 //! So an origin may send an unanswered command again whenever it likes: when the leader changes, and
 //! after a silence, because messages get lost.
 //!
+//! Nothing is admitted from who is no member: an id that was removed never comes back, so its session can be
+//! dropped at once, and the table is as small as the cluster.
+//!
+//! A change of the membership takes effect even if it is not admitted. It is in force in Raft since it was
+//! appended, and its leader has seen to it that it is in the log once (`membership.rs`).
+//!
 //! The commands that a replica makes up itself (to revoke a lease, to raise an alarm) have a session of
 //! their own, because their sequences come from another counter ([`RequestId::OWN_FROM`]).
 
@@ -106,7 +112,7 @@ fn place(id: RequestId) -> (u64, u64) {
     (sequence / 64, 1 << (sequence % 64))
 }
 
-/// The sessions of all origins. There are two per member, so the table is as small as the cluster.
+/// The sessions of all origins, two per member.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sessions {
     table: BTreeMap<(NodeId, bool), Session>,
@@ -127,6 +133,17 @@ impl Sessions {
     /// Whether a command has taken effect already (or never will), so that proposing it is pointless.
     pub(crate) fn seen(&self, origin: NodeId, id: RequestId) -> bool {
         self.table.get(&(origin, id.is_own())).is_some_and(|session| !session.is_new(id))
+    }
+
+    /// The latest boot of an origin of which anything has taken effect.
+    pub(crate) fn boot(&self, origin: NodeId) -> u64 {
+        let boots = [false, true].into_iter().filter_map(|own| self.table.get(&(origin, own)));
+        boots.map(|session| session.boot).max().unwrap_or(0)
+    }
+
+    /// Forgets the sessions of origins from which nothing more is admitted.
+    pub(crate) fn retain(&mut self, keep: impl Fn(NodeId) -> bool) {
+        self.table.retain(|(origin, _), _| keep(*origin));
     }
 
     /// The table as it goes into a snapshot.

@@ -1,10 +1,17 @@
 //! Snapshots between members: the leader streams one to a peer that needs entries the log has lost.
 //!
 //! The stream is stop-and-wait: the receiver writes a chunk to its disk, acknowledges it when it is
-//! durable, and only then the next one is sent. A chunk that is not acknowledged within an election
-//! timeout is sent again, a few times; then Raft is told that it failed, and decides anew. A repeated
-//! chunk that is durable is acknowledged again; everything else that does not continue the present
-//! stream is ignored, except that chunk zero begins a new one.
+//! durable, and only then the next one is sent. A repeated chunk that is durable is acknowledged again.
+//!
+//! A chunk that is not acknowledged within an election timeout is sent again, and so on as long as the peer is heard
+//! of. While it is not, the stream rests; the first sign of life wakes it, so that **a broken
+//! connection costs one chunk**. The rest is bounded (`CHUNK_PATIENCE`), because a stream pins the state that it
+//! exports and the log after it: a peer that is gone must not cost the others anything. Then Raft is told that it
+//! failed, and decides anew. If others wait for the place, the patience is less.
+//!
+//! A receiver that cannot take a chunk, because it has been restarted or has given the stream up, says so, and the leader
+//! begins again at once. Chunk zero begins a new stream; everything else that does not continue the
+//! present one changes nothing.
 //!
 //! What arrives is put together before its last chunk is written, so that a damaged snapshot never
 //! gets its final name on the disk, and is never acknowledged.
@@ -16,7 +23,7 @@ use quorate_raft::{Index, Instant, NodeId, Position, Role, SnapshotMeta, Term};
 use quorate_store::Store;
 
 use crate::io::Output;
-use crate::limits::{CHUNK_ATTEMPTS_MAX, SNAPSHOT_PEERS_MAX};
+use crate::limits::{CHUNK_PATIENCE, CHUNK_PATIENCE_IN_QUEUE, SNAPSHOT_PEERS_MAX};
 use crate::peer::Message;
 use crate::replica::Replica;
 use crate::sessions::Sessions;
@@ -32,7 +39,10 @@ pub(crate) struct Outgoing {
     /// The chunk that waits for its acknowledgement.
     chunk: Arc<SnapshotChunk>,
     sent_at: Instant,
-    attempts: u32,
+    /// When the peer last got ahead.
+    acknowledged_at: Instant,
+    /// Whether the peer has said anything since the chunk was last sent.
+    heard: bool,
 }
 
 /// A snapshot on its way from the leader.
@@ -70,7 +80,9 @@ impl Replica {
         {
             let mut export = Export::open(self.applied_meta(), &mut self.store, &self.sessions);
             let (position, chunk) = (export.meta.position, export.next(&self.store));
-            let outgoing = Outgoing { position, export: Some(export), chunk, sent_at: self.now, attempts: 0 };
+            let (sent_at, acknowledged_at) = (self.now, self.now);
+            let outgoing =
+                Outgoing { position, export: Some(export), chunk, sent_at, acknowledged_at, heard: true };
             self.snapshots.outgoing.insert(to, outgoing);
             self.send_chunk(to);
         }
@@ -80,7 +92,7 @@ impl Replica {
         let term = self.raft.status().term;
         let outgoing = self.snapshots.outgoing.get_mut(&to).expect("the caller has found it");
         outgoing.sent_at = self.now;
-        outgoing.attempts += 1;
+        outgoing.heard = false;
         let message = Message::Chunk { term, chunk: outgoing.chunk.clone() };
         self.outputs.push_back(Output::Send { to, message });
     }
@@ -92,33 +104,69 @@ impl Replica {
             return;
         }
         let Some(export) = &mut outgoing.export else { return };
+        outgoing.acknowledged_at = self.now;
         if !outgoing.chunk.last {
             outgoing.chunk = export.next(&self.store);
-            outgoing.attempts = 0;
             return self.send_chunk(from);
         }
         // The peer's Raft will now tell ours. Should that get lost, the silence ends the stream.
         let export = outgoing.export.take().expect("it has just been used");
         export.close(&mut self.store);
-        outgoing.sent_at = self.now;
+    }
+
+    /// A peer cannot take the chunk that it was sent: it does not know the stream, so another is begun.
+    pub(crate) fn on_chunk_unknown(&mut self, from: NodeId, position: Position, sequence: u32) {
+        let outgoing = self.snapshots.outgoing.get(&from);
+        if outgoing.is_some_and(|it| it.position == position && it.chunk.sequence == sequence && sequence > 0)
+        {
+            self.give_up_sending(from);
+        }
+    }
+
+    /// A peer has said something.
+    pub(crate) fn note_sign_of_life(&mut self, from: NodeId) {
+        if let Some(outgoing) = self.snapshots.outgoing.get_mut(&from) {
+            outgoing.heard = true;
+        }
     }
 
     /// Sends again what was not acknowledged in time, gives up, and lets others have their turn.
     pub(crate) fn continue_sending(&mut self) {
-        let (now, patience) = (self.now, self.patience());
-        let silent = |outgoing: &Outgoing| outgoing.sent_at + patience <= now;
-        let peers: Vec<NodeId> =
-            self.snapshots.outgoing.iter().filter(|(_, it)| silent(it)).map(|(to, _)| *to).collect();
+        let now = self.now;
+        let peers: Vec<NodeId> = self.snapshots.outgoing.keys().copied().collect();
         for to in peers {
             let outgoing = &self.snapshots.outgoing[&to];
-            if outgoing.export.is_some() && outgoing.attempts < CHUNK_ATTEMPTS_MAX {
-                self.send_chunk(to);
-            } else {
+            if self.peer(to.0).is_none() {
+                // It has been removed.
                 self.stop_sending(to);
-                self.raft_handle(quorate_raft::Input::SnapshotFailed { to });
+            } else if self.give_up_at(outgoing) <= now {
+                self.give_up_sending(to);
+            } else if self.send_again_at(outgoing).is_some_and(|at| at <= now) {
+                self.send_chunk(to);
             }
         }
         self.send_to_queued();
+    }
+
+    /// When a chunk that is not acknowledged is sent again, if the peer lives.
+    fn send_again_at(&self, outgoing: &Outgoing) -> Option<Instant> {
+        let waits = outgoing.heard && outgoing.export.is_some();
+        waits.then(|| outgoing.sent_at + self.patience())
+    }
+
+    /// When there is no more point in waiting. (A peer that has everything has only to say so.)
+    fn give_up_at(&self, outgoing: &Outgoing) -> Instant {
+        let patience = match outgoing.export {
+            None => 1,
+            Some(_) if self.snapshots.queued.is_empty() => CHUNK_PATIENCE,
+            Some(_) => CHUNK_PATIENCE_IN_QUEUE,
+        };
+        outgoing.acknowledged_at + self.patience() * patience
+    }
+
+    fn give_up_sending(&mut self, to: NodeId) {
+        self.stop_sending(to);
+        self.raft_handle(quorate_raft::Input::SnapshotFailed { to });
     }
 
     fn stop_sending(&mut self, to: NodeId) {
@@ -155,6 +203,10 @@ impl Replica {
         }
         let continues = self.snapshots.incoming.as_ref().is_some_and(|it| it.continues(from, term, &chunk));
         if !continues && !self.begin_incoming(from, term, &chunk) {
+            let whole = self.snapshots.incoming.as_ref().is_some_and(|incoming| incoming.whole.is_some());
+            if chunk.sequence > 0 && !whole {
+                self.send(from, Message::ChunkUnknown { position, sequence: chunk.sequence });
+            }
             return;
         }
         let incoming = self.snapshots.incoming.as_mut().expect("it goes on or has just begun");
@@ -234,8 +286,17 @@ impl Replica {
         self.outputs.push_back(Output::Send { to, message: Message::ChunkAck { position, sequence } });
     }
 
-    /// Forgets a half-received snapshot: its leader has gone, or has been silent for too long.
-    pub(crate) fn drop_incoming(&mut self) {
+    /// Forgets a half-received snapshot of a leader that has been replaced. One that is only silent may come back.
+    pub(crate) fn drop_incoming_of_others(&mut self) {
+        let Some(incoming) = &self.snapshots.incoming else { return };
+        let status = self.raft.status();
+        if status.term != incoming.term || status.leader.is_some_and(|leader| leader != incoming.from) {
+            self.drop_incoming();
+        }
+    }
+
+    /// Forgets a half-received snapshot.
+    fn drop_incoming(&mut self) {
         // A whole one is about to be durable, and good whoever leads: it holds committed entries only.
         self.snapshots.incoming.take_if(|incoming| incoming.whole.is_none());
     }
@@ -252,12 +313,15 @@ impl Replica {
     fn incoming_deadline(&self) -> Option<Instant> {
         let incoming = self.snapshots.incoming.as_ref().filter(|incoming| incoming.whole.is_none())?;
         // Longer than the leader tries.
-        Some(incoming.heard_at + self.patience() * (CHUNK_ATTEMPTS_MAX + 1))
+        Some(incoming.heard_at + self.patience() * (CHUNK_PATIENCE + 1))
     }
 
     /// When the earliest stream, in either direction, has been silent for too long.
     pub(crate) fn transfer_deadline(&self) -> Option<Instant> {
-        let outgoing = self.snapshots.outgoing.values().map(|it| it.sent_at + self.patience()).min();
+        let next = |it: &Outgoing| {
+            self.send_again_at(it).map_or(self.give_up_at(it), |at| at.min(self.give_up_at(it)))
+        };
+        let outgoing = self.snapshots.outgoing.values().map(next).min();
         [outgoing, self.incoming_deadline()].into_iter().flatten().min()
     }
 }

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod format;
+#[path = "../../store/tests/members/mod.rs"]
+mod members;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -33,6 +35,13 @@ enum Command {
         catchup_entries: Option<u64>,
         #[arg(key)]
         quota: Option<u64>,
+        #[arg(key)]
+        learners_max: Option<usize>,
+        /// Whether etcd's strict-reconfig-check is on.
+        #[arg(key)]
+        strict: Option<bool>,
+        #[arg(key, optional)]
+        auto_promote: bool,
     },
 
     // --- Requests ---
@@ -76,6 +85,14 @@ enum Command {
     Corrupt { member: Member, active: bool },
     /// Asks a member how it is.
     AskStatus { member: Member },
+    /// Changes the membership; the words are those of `members::parse`.
+    Change { member: Member, words: Vec<String> },
+    /// A directory asks a member to let it join.
+    Join { member: Member, owner: u64, name: String, urls: String },
+    /// A member publishes its priority.
+    Publish { member: Member, priority: u32 },
+    /// Asks a member to let another lead.
+    MoveLeader { member: Member, to: Option<Member> },
     /// Takes a request back; the client has gone.
     Cancel { member: Member, sequence: u64 },
 
@@ -123,6 +140,14 @@ enum Command {
     Crash { member: Member },
     /// Starts it again.
     Restart { member: Member },
+    /// Begins a process with an empty disk, as a member that has joined.
+    StartNew { member: Member },
+    /// Ends a process and loses its disk.
+    Lose { member: Member },
+    /// Makes a copy of a member's disk.
+    Backup { member: Member },
+    /// Ends a process, puts the copy in the place of its disk, and starts it again.
+    RestoreBackup { member: Member },
     /// Freezes a process: messages to it pile up, its clock goes on.
     Pause { member: Member },
     /// Lets it go on: first it takes what has piled up, then it looks at the clock.
@@ -171,6 +196,12 @@ enum Command {
     Deadline { member: Member },
     /// Shows a key as each member's store has it.
     Stores { key: String },
+    /// Shows the members as a member knows them.
+    Members { member: Member },
+    /// Shows whom a member talks to.
+    Peers { member: Member },
+    /// Shows the configuration in force at each member.
+    Configurations,
     /// Checks that all members have applied the same and are in the same state.
     Converged,
 }
@@ -207,6 +238,7 @@ impl std::str::FromStr for Time {
 #[derive(Default)]
 struct Runner {
     cluster: Option<Cluster>,
+    backup: Option<cluster::Disk>,
     output: String,
 }
 
@@ -218,30 +250,64 @@ impl goldenscript::Runner for Runner {
     fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
         self.output.clear();
         match command {
-            Command::Cluster { members, snapshot_entries, catchup_entries, quota } => {
+            Command::Cluster {
+                members,
+                snapshot_entries,
+                catchup_entries,
+                quota,
+                learners_max,
+                strict,
+                auto_promote,
+            } => {
                 let defaults = Options::default();
                 let options = Options {
                     members: members.unwrap_or(defaults.members),
                     snapshot_entries: snapshot_entries.unwrap_or(defaults.snapshot_entries),
                     catchup_entries: catchup_entries.unwrap_or(defaults.catchup_entries),
                     quota_bytes: quota.unwrap_or(defaults.quota_bytes),
+                    learners_max: learners_max.unwrap_or(defaults.learners_max),
+                    strict_reconfig_check: strict.unwrap_or(true),
+                    auto_promote: *auto_promote,
                     ..defaults
                 };
                 self.cluster = Some(Cluster::new(options, 1));
             }
             command => {
-                if let Some((member, requests)) = requests(command) {
+                if let Some((member, request)) = changes(command)? {
+                    self.request(member, vec![request])?;
+                } else if let Some((member, requests)) = requests(command) {
                     self.request(member, requests)?;
                 } else {
                     self.watchers(command)?;
                     self.faults(command)?;
+                    self.disks(command)?;
                     self.io(command)?;
                     self.look(command)?;
+                    self.look_at_members(command)?;
                 }
             }
         }
         Ok(std::mem::take(&mut self.output))
     }
+}
+
+/// The request that a command about members stands for.
+fn changes(command: &Command) -> Result<Option<(NodeId, Request)>, Box<dyn Error>> {
+    use quorate_store::Command as Store;
+    Ok(Some(match command {
+        Command::Change { member, words } => (member.0, Request::Command(members::parse(words)?)),
+        Command::Join { member, owner, name, urls } => {
+            let peer_urls = urls.split('/').map(String::from).collect();
+            (member.0, Request::Join { owner: *owner, name: name.clone(), peer_urls })
+        }
+        Command::Publish { member, priority } => {
+            let (id, priority) = (member.0.0, *priority);
+            let (name, client_urls) = (format!("m{id}"), vec![format!("c{id}")]);
+            (member.0, Request::Command(Store::MemberPublish { id, name, client_urls, priority }))
+        }
+        Command::MoveLeader { member, to } => (member.0, Request::MoveLeader { to: to.map(|to| to.0.0) }),
+        _ => return Ok(None),
+    }))
 }
 
 /// The requests that a command stands for.
@@ -418,6 +484,33 @@ impl Runner {
         self.show(events)
     }
 
+    fn disks(&mut self, command: &Command) -> Outcome {
+        let cluster = self.cluster();
+        match command {
+            Command::StartNew { member } => {
+                cluster.start_new(member.0);
+                self.poll(member.0)?;
+            }
+            Command::Lose { member } => {
+                cluster.members.remove(&member.0);
+            }
+            Command::Backup { member } => {
+                let disk = cluster.member(member.0).disk.clone();
+                self.backup = Some(disk);
+            }
+            Command::RestoreBackup { member } => {
+                let disk = self.backup.clone().ok_or("there is no copy")?;
+                let cluster = self.cluster();
+                cluster.crash(member.0);
+                cluster.member(member.0).disk = disk;
+                cluster.start(member.0);
+                self.poll(member.0)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn io(&mut self, command: &Command) -> Outcome {
         let cluster = self.cluster();
         let find = |cluster: &Cluster, from: &Member, to: &Member, place: usize| {
@@ -458,6 +551,32 @@ impl Runner {
             }
             _ => Ok(()),
         }
+    }
+
+    fn look_at_members(&mut self, command: &Command) -> Outcome {
+        let cluster = self.cluster.as_mut().expect("a script begins with `cluster`");
+        let output = &mut self.output;
+        match command {
+            Command::Members { member } => {
+                for it in cluster.replica(member.0).store().members().iter() {
+                    output.push_str(&members::print(it));
+                }
+            }
+            Command::Peers { member } => {
+                for (id, urls) in &cluster.member(member.0).peers {
+                    writeln!(output, "n{id} at {}", urls.join("/"))?;
+                }
+            }
+            Command::Configurations => {
+                for (id, member) in &cluster.members {
+                    if let Some(replica) = &member.replica {
+                        writeln!(output, "n{id}: {}", replica.raft().configuration())?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn look(&mut self, command: &Command) -> Outcome {
@@ -536,7 +655,7 @@ macro_rules! scripts {
     };
 }
 
-scripts!(put, get, watch, lease, forward, failover, snapshot);
+scripts!(put, get, watch, lease, forward, failover, snapshot, membership, leadership, identity);
 
 fn run_folder(folder: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(folder);

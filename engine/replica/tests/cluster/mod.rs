@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Entry, HardState, Index, Instant, NodeId, Role, SnapshotMeta};
+use quorate_raft::{Entry, HardState, Index, Instant, NodeId, Role, SnapshotMeta, Term};
 use quorate_replica::{
     Config, Error, Founder, Input, Message, Output, Replica, Request, RequestId, Response, Saved,
     SharedProposal, SnapshotChunk, Status, Write,
@@ -36,6 +36,9 @@ pub struct Options {
     pub catchup_entries: u64,
     pub quota_bytes: u64,
     pub request_timeout: Duration,
+    pub strict_reconfig_check: bool,
+    pub learners_max: usize,
+    pub auto_promote: bool,
 }
 
 impl Default for Options {
@@ -46,6 +49,9 @@ impl Default for Options {
             catchup_entries: 5_000,
             quota_bytes: 0,
             request_timeout: Duration::from_secs(7),
+            strict_reconfig_check: true,
+            learners_max: 1,
+            auto_promote: false,
         }
     }
 }
@@ -74,6 +80,8 @@ pub struct Member {
     pub paused: bool,
     /// While true, chunks of snapshots become durable only one by one, by `save`.
     pub saves_slowly: bool,
+    /// What it last said of its leadership.
+    pub announced: Option<(Term, Role, Option<NodeId>)>,
     /// Whom it talks to.
     pub peers: Vec<(NodeId, Vec<String>)>,
     /// The sequence of its latest request.
@@ -81,7 +89,7 @@ pub struct Member {
 }
 
 /// What a member finds when it starts again.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     pub genesis: Vec<Founder>,
     pub boot: u64,
@@ -126,7 +134,7 @@ impl Cluster {
     }
 
     pub fn is_up(&self, id: NodeId) -> bool {
-        self.members[&id].replica.is_some()
+        self.members.get(&id).is_some_and(|member| member.replica.is_some())
     }
 
     /// Starts a process from what its disk holds.
@@ -136,6 +144,7 @@ impl Cluster {
         let member = self.member(id);
         member.disk.boot += 1;
         member.sequence = 0;
+        member.announced = None;
         let seed = seed.wrapping_mul(1_000_003) + id.0 * 1_009 + member.disk.boot;
         let (now, saved) = (member.now, member.disk.saved());
         member.replica = Some(Replica::recover(config, seed, now, saved).expect("a sound snapshot"));
@@ -147,9 +156,9 @@ impl Cluster {
             snapshot_entries: self.options.snapshot_entries,
             catchup_entries: self.options.catchup_entries,
             quota_bytes: self.options.quota_bytes,
-            strict_reconfig_check: true,
-            learners_max: 1,
-            auto_promote: false,
+            strict_reconfig_check: self.options.strict_reconfig_check,
+            learners_max: self.options.learners_max,
+            auto_promote: self.options.auto_promote,
             priority: 0,
             request_timeout: self.options.request_timeout,
         }
@@ -174,6 +183,14 @@ impl Cluster {
         if self.is_up(id) {
             self.handle(id, Input::Wake);
         }
+    }
+
+    /// Begins a process with an empty disk, as a member that has joined.
+    pub fn start_new(&mut self, id: NodeId) {
+        let oldest = self.members.values().next().expect("somebody is there");
+        let member = Member { now: oldest.now, ..Member::new(id, oldest.disk.genesis.clone()) };
+        self.members.insert(id, member);
+        self.start(id);
     }
 
     /// Cuts the links between a member and all others.
@@ -215,7 +232,12 @@ impl Cluster {
                 Output::SaveSnapshot { chunk, keep_after } => member.saves.push_back((chunk, keep_after)),
                 Output::Respond { id, result } => events.push(Event::Respond(id, result)),
                 Output::Watch { watch, update } => events.push(Event::Watch(watch, update)),
-                Output::Changed(status) => events.push(Event::Changed(status)),
+                Output::Changed(status) => {
+                    let news = Some((status.raft.term, status.raft.role, status.raft.leader));
+                    if std::mem::replace(&mut member.announced, news) != news {
+                        events.push(Event::Changed(status));
+                    }
+                }
                 Output::Peers(peers) => member.peers = peers,
                 Output::Removed => events.push(Event::Removed),
                 Output::Disowned => events.push(Event::Disowned),
@@ -279,7 +301,7 @@ impl Cluster {
                     busy = true;
                 }
             }
-            let paused = |packet: &Packet| self.members[&packet.to].paused;
+            let paused = |packet: &Packet| self.members.get(&packet.to).is_some_and(|member| member.paused);
             let place = self.network.iter().position(|packet| !paused(packet));
             if let Some(place) = place.filter(|_| !busy) {
                 busy = true;
@@ -361,6 +383,7 @@ impl Member {
             now: Instant::default(),
             paused: false,
             saves_slowly: false,
+            announced: None,
             peers: Vec::new(),
             sequence: 0,
         }

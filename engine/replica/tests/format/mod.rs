@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_raft::{Index, NodeId, Payload, Position, SnapshotMeta};
 use quorate_replica::{Body, ChunkBody, Message, Replica, Response, SharedProposal, SnapshotChunk, Write};
-use quorate_store::{Command, EventKind, KeyValue, RangeResponse, WatchUpdate};
+use quorate_store::{Command, EventKind, KeyValue, Member, RangeResponse, WatchUpdate};
 
 use crate::cluster::Event;
 
@@ -48,9 +48,18 @@ pub fn store_response(response: &quorate_store::Response) -> String {
         }
         R::DeleteRange { deleted, .. } => format!("deleted {deleted}"),
         R::Done => "done".into(),
+        R::Members(members) => members_line(members),
+        R::Joined { id } => format!("joined as n{id}"),
         R::LeaseGranted { id, ttl } => format!("lease {id} granted, ttl={ttl}"),
         other => format!("{other:?}"),
     }
+}
+
+/// Who is a member: `n1 n2 n3 (learner)`.
+fn members_line(members: &[Member]) -> String {
+    let member =
+        |member: &Member| format!("n{}{}", member.id, if member.learner { " (learner)" } else { "" });
+    members.iter().map(member).collect::<Vec<_>>().join(", ")
 }
 
 fn key_value(kv: &KeyValue) -> String {
