@@ -38,6 +38,7 @@ pub mod history;
 mod model;
 pub mod models;
 pub mod report;
+pub mod robustness;
 mod search;
 pub mod txn;
 mod value;

@@ -161,6 +161,7 @@ enum FormatName {
     Case,
     Sessions,
     Dbcop,
+    Robustness,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -361,6 +362,7 @@ fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
         FormatName::Case => Format::Case,
         FormatName::Sessions => Format::Sessions,
         FormatName::Dbcop => Format::Dbcop,
+        FormatName::Robustness => Format::Robustness,
     });
     let options = ReadOptions { independent: arguments.independent, lenient: arguments.lenient };
     format::read(&text, format, options).map_err(|error| error.to_string())

@@ -14,6 +14,7 @@ use crate::history::{History, Operation};
 use crate::model::Model;
 use crate::models::named::{self, Bound, Semantics, Unmeaning};
 use crate::models::{EtcdModel, OwnedLock, Semaphore, named_objects as objects};
+use crate::robustness;
 use crate::search::{Limits, check};
 use crate::txn::{self, TransactionReport, Workload};
 use crate::value::Value;
@@ -76,6 +77,7 @@ pub fn judge(recording: &Recording, settings: &Settings<'_>) -> Result<Report, S
             transactions::judge(&case.history, case.workload, Some(&case.options), settings)
         }
         Recording::Sessions(history) => transactions::judge_sessions(history, settings),
+        Recording::Robustness(report) => Ok(judge_robustness(report, settings)),
         Recording::Named(history) => judge_named(history, settings),
     }
 }
@@ -166,6 +168,13 @@ fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Resul
         ModelName::Etcd => Err("the model etcd needs operations in the format etcd".to_owned()),
         _ => judge_directly(model, history, settings),
     }
+}
+
+/// Judges a report of etcd's robustness tests.
+fn judge_robustness(report: &robustness::Report, settings: &Settings<'_>) -> Report {
+    let verdict = robustness::check(report, &settings.limits);
+    settings.judged.inspect(|judged| judged());
+    finish("etcd-robustness", report.len(), verdict, Vec::new(), None)
 }
 
 /// Judges by a check of its own kind.

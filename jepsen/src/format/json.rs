@@ -23,7 +23,7 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
 }
 
 /// The place of a JSON error, in a text that begins `skipped` lines into the file.
-pub(super) fn locate(error: &serde_json::Error, skipped: usize) -> FormatError {
+pub(crate) fn locate(error: &serde_json::Error, skipped: usize) -> FormatError {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
     FormatError { line: skipped + error.line().max(1), column: error.column().max(1), message }

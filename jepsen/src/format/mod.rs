@@ -9,6 +9,7 @@
 //! | `case` | `{"kind":"list-append","options":{…},"history":[…]}` | transactions with options: see [`case`] |
 //! | `sessions` | `w 1 5`, `-----`, `r 1 5` or `w(1,5,0,0)` | AWDIT, Plume, PolySI: see [`sessions`] |
 //! | `dbcop` | `[[{"events":[{"Write":{"variable":1,"version":5}}],"committed":true}]]` | dbcop |
+//! | `robustness` | `{"ClientId":0,"Input":{…},"Call":…}` | etcd's robustness tests: see [`crate::robustness`] |
 //! | `etcd` | `{"process":0,"call":1,"return":5,"request":…,"response":…}` | ours: see [`lines`] |
 //!
 //! The format is recognized by the first line that says something ([`detect`]). Every reader says where it
@@ -40,6 +41,8 @@ pub enum Recording {
     Case(Box<case::Case>),
     /// Transactions of sessions, without times.
     Sessions(History<Ask, Answer>),
+    /// A report of etcd's robustness tests.
+    Robustness(Box<crate::robustness::Report>),
 }
 
 /// A format that can be read.
@@ -61,6 +64,8 @@ pub enum Format {
     Sessions,
     /// Reads and writes of sessions as dbcop's JSON.
     Dbcop,
+    /// Reports of etcd's robustness tests.
+    Robustness,
 }
 
 /// Where and why a file could not be read.
@@ -129,6 +134,12 @@ fn detect_json(text: &str, line: &str, inner: &str) -> Format {
     if names("\"events\"") || names("\"committed\"") || names("\"sessions\"") || names("\"data\"") {
         return Format::Dbcop;
     }
+    let beginning = inner.get(..inner.len().min(1 << 14)).unwrap_or(inner);
+    let robustness =
+        ["\"ClientId\"", "\"expectError\"", "\"sequence\"", "\"persistedRequests\"", "\"WithPrefix\""];
+    if robustness.iter().any(|name| beginning.contains(name)) {
+        return Format::Robustness;
+    }
     if text.trim_start().starts_with('{') && text.contains("\"history\"") && !has("\"process\"") {
         return Format::Case;
     }
@@ -149,6 +160,7 @@ pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<
         Format::Etcd => Ok(Recording::Etcd(lines::read_etcd(text)?)),
         Format::Case => Ok(Recording::Case(Box::new(case::read(text)?))),
         Format::Sessions => Ok(Recording::Sessions(sessions::read_text(text)?)),
+        Format::Robustness => Ok(Recording::Robustness(Box::new(crate::robustness::read(text)?))),
         Format::Dbcop => Ok(Recording::Sessions(sessions::read_dbcop(text)?)),
     }
 }

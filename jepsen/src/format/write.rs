@@ -28,6 +28,9 @@ pub fn write(recording: &Recording, format: Format, mut to: impl Write) -> Resul
         Recording::Etcd(_) => {
             return Err(WriteError::Unfit("a history of etcd can be written in the format etcd only"));
         }
+        Recording::Robustness(_) => {
+            return Err(WriteError::Unfit("a report of etcd's robustness tests cannot be converted"));
+        }
         Recording::Named(history) | Recording::Sessions(history) => history,
         Recording::Case(case) => &case.history,
     };
@@ -42,7 +45,7 @@ pub fn write(recording: &Recording, format: Format, mut to: impl Write) -> Resul
             )),
         },
         Format::Etcd => Err(WriteError::Unfit("only a history of etcd can be written in the format etcd")),
-        Format::Log | Format::Case | Format::Dbcop => {
+        Format::Log | Format::Case | Format::Dbcop | Format::Robustness => {
             Err(WriteError::Unfit("expected one of the formats lines, edn, json, etcd and sessions"))
         }
     }
