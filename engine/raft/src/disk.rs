@@ -19,7 +19,7 @@ use crate::message::Message;
 use crate::types::{Instant, NodeId, WriteId};
 
 /// Writes handed out and acknowledged, and messages held back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Disk<C> {
     /// The hard state as of the last write.
     written: HardState,

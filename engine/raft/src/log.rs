@@ -19,7 +19,7 @@ use crate::entry::{Command, Entry, Payload};
 use crate::types::{Index, NodeId, Position, Term, WriteId};
 
 /// The log after its start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log<C> {
     /// The position just before the first entry.
     start: Position,
@@ -35,7 +35,7 @@ pub(crate) struct Log<C> {
 }
 
 /// An entry, and the write that last carried it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stored<C> {
     entry: Entry<C>,
     write: WriteId,

@@ -16,7 +16,7 @@ pub(crate) use change::{leave, plan};
 ///
 /// The first is at or below the start of the log and is committed; it is never removed without a
 /// successor. There is nearly always only that one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Memberships<C> {
     history: Vec<(Index, Membership<C>)>,
     /// The owner does not know of the one in force.

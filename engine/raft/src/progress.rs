@@ -23,7 +23,7 @@ use crate::raft::PeerState;
 use crate::types::{Index, Instant, Position};
 
 /// What a leader knows of one peer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     /// The peer's log equals ours up to here, durably.
     pub(crate) matched: Index,
@@ -47,7 +47,7 @@ pub(crate) struct Progress {
 }
 
 /// How entries flow to a peer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Flow {
     Probe {
         /// An append is on its way; wait for an answer.

@@ -30,7 +30,7 @@ use leader::Leader;
 pub use status::{PeerState, PeerStatus, Role, Status};
 
 /// One member's Raft.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft<C> {
     config: Config,
     random: ChaCha8Rng,
@@ -54,7 +54,7 @@ pub struct Raft<C> {
 }
 
 /// The part a member plays, with what belongs to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     Follower(Follower),
     PreCandidate(Campaign),
@@ -176,6 +176,15 @@ impl<C: Command> Raft<C> {
     #[cfg(feature = "testing")]
     pub fn log(&self) -> impl Iterator<Item = &Entry<C>> {
         self.log.entries_from(self.log.start().index.next())
+    }
+
+    /// What ties answers to this member's present campaign, for telling states apart.
+    #[cfg(feature = "testing")]
+    pub(crate) fn campaign(&self) -> Option<u64> {
+        match &self.state {
+            State::PreCandidate(campaign) | State::Candidate(campaign) => Some(campaign.id),
+            State::Follower(_) | State::Leader(_) => None,
+        }
     }
 
     /// The term of the entry at `index`, if the log still knows, for invariants.

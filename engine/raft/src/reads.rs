@@ -29,7 +29,7 @@ pub(crate) enum Reader {
 }
 
 /// A leader's reads.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reads {
     /// The number of the newest round; zero before the first.
     newest: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Reads {
 }
 
 /// Reads that share one confirmation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Round {
     number: u64,
     index: Index,
@@ -105,7 +105,7 @@ impl Reads {
 }
 
 /// A follower's reads: questions to the leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Questions {
     /// Requests are numbered from here on. Random, so that the answer to a request of an earlier
     /// incarnation of this follower is not taken for an answer to one of this.

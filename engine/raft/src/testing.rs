@@ -16,9 +16,11 @@ use crate::{
     Payload, Position, Raft, ReadId, Role, Saved, SnapshotMeta, Term, Write,
 };
 
+mod explore;
 mod invariants;
 mod trace;
 
+pub use explore::{Budget, Explorer};
 pub use invariants::Invariants;
 pub use trace::entry_lines;
 use trace::trace_line;
@@ -59,7 +61,7 @@ pub struct Stored<C> {
 }
 
 /// One member of the cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member<C> {
     /// Its Raft, unless it has crashed.
     pub raft: Option<Raft<C>>,
@@ -79,7 +81,7 @@ pub struct Member<C> {
 }
 
 /// A cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster<C> {
     /// Its members.
     pub members: BTreeMap<NodeId, Member<C>>,

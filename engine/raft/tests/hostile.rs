@@ -1,16 +1,21 @@
 //! Whatever a peer sends, no assertion fails and no arithmetic overflows: messages that no honest peer
-//! would send, in any order, at any time. (What a hostile peer does to safety is another matter: Raft
-//! trusts its members.)
+//! would send, in any order, at any time.
+//!
+//! And nothing breaks safety that comes from one who is no member, or that a member has said before: messages
+//! of any age are replayed to a working cluster, and a stranger says whatever it likes. (Except that it leads:
+//! a member must believe a leader that it has never heard of, for the membership may have changed while it was away.
+//! Who may speak at all is for the transport to say.)
 
 use std::time::Duration;
 
 use proptest::prelude::*;
+use quorate_raft::testing::{Cluster, Envelope};
 use quorate_raft::{
-    Body, Command, Config, Configuration, Entry, HardState, Index, Input, Instant, Message, NodeId, Output,
-    Payload, Position, Raft, ReadId, Saved, SnapshotMeta, Term,
+    Body, Change, Command, Config, Configuration, Entry, HardState, Index, Input, Instant, Membership,
+    Message, NodeId, Output, Payload, Position, Raft, ReadId, Saved, SnapshotMeta, Term,
 };
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Nothing;
 
 impl Command for Nothing {
@@ -32,13 +37,23 @@ fn configuration(voters: u64) -> Configuration {
     Configuration { voters: (1..=voters).map(NodeId).collect(), ..Configuration::default() }
 }
 
+/// Sound ones, joint ones, and ones that make no sense.
+fn any_configuration() -> impl Strategy<Value = Configuration> {
+    let ids = |most| prop::collection::btree_set((0u64..6).prop_map(NodeId), 0..most);
+    let any = (ids(4), ids(3), ids(3)).prop_map(|(voters, outgoing, learners)| Configuration {
+        voters,
+        outgoing,
+        learners,
+    });
+    prop_oneof![(0u64..4).prop_map(configuration), any]
+}
+
 fn payload() -> impl Strategy<Value = Payload<Nothing>> {
     prop_oneof![
         Just(Payload::Noop),
         Just(Payload::Command(Nothing)),
-        (0u64..4).prop_map(|voters| {
-            let configuration = configuration(voters);
-            Payload::Membership(quorate_raft::Membership { configuration, command: None })
+        (any_configuration(), any::<bool>()).prop_map(|(configuration, command)| {
+            Payload::Membership(Membership { configuration, command: command.then_some(Nothing) })
         }),
     ]
 }
@@ -93,11 +108,22 @@ enum Action {
     Message(u64, Option<u64>, Body<Nothing>),
     Snapshot(u64, u64, Position),
     Propose,
+    Change(Vec<Change>),
+    Transfer(Option<u64>),
     Read,
     Persist,
     /// Compacts what was applied.
     Compact,
     Pass(u64),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    (0u64..5, 0u8..4).prop_map(|(id, what)| match what {
+        0 => Change::AddLearner(NodeId(id)),
+        1 => Change::AddVoter(NodeId(id)),
+        2 => Change::Demote(NodeId(id)),
+        _ => Change::Remove(NodeId(id)),
+    })
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -108,6 +134,8 @@ fn action() -> impl Strategy<Value = Action> {
             Action::Snapshot(from, term % 8, Position { term: Term(at), index: Index(index) })
         }),
         2 => Just(Action::Propose),
+        1 => prop::collection::vec(change(), 0..3).prop_map(Action::Change),
+        1 => prop::option::of(0u64..5).prop_map(Action::Transfer),
         2 => Just(Action::Read),
         5 => Just(Action::Persist),
         1 => Just(Action::Compact),
@@ -145,6 +173,8 @@ impl Victim {
                 Input::SnapshotReceived { from: NodeId(from), term: Term(term), meta }
             }
             Action::Propose => Input::Propose(Nothing),
+            Action::Change(changes) => Input::ChangeMembership { changes, command: Nothing },
+            Action::Transfer(to) => Input::Transfer { to: to.map(NodeId) },
             Action::Read => {
                 self.reads += 1;
                 Input::Read(ReadId(self.reads))
@@ -185,8 +215,129 @@ impl Victim {
     }
 }
 
+/// What happens to a working cluster that has an enemy.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Messages arrive and writes become durable, so many of each.
+    Settle(usize),
+    Timeout(u64),
+    Advance(u64, u64),
+    Crash(u64),
+    Propose,
+    Change(Vec<Change>),
+    HandOver(u64),
+    /// A message that was sent before, be it long ago, arrives (once more).
+    Replay(usize),
+    /// A stranger says this to a member; without a term, in the member's own.
+    Stranger(u64, Option<u64>, Body<Nothing>),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let member = || 1u64..6;
+    prop_oneof![
+        10 => (1usize..20).prop_map(Event::Settle),
+        2 => member().prop_map(Event::Timeout),
+        2 => (member(), 1u64..1500).prop_map(|(id, millis)| Event::Advance(id, millis)),
+        1 => member().prop_map(Event::Crash),
+        3 => Just(Event::Propose),
+        2 => prop::collection::vec(change(), 1..3).prop_map(Event::Change),
+        1 => member().prop_map(Event::HandOver),
+        15 => any::<usize>().prop_map(Event::Replay),
+        15 => (member(), prop::option::weighted(0.5, 0u64..20), body())
+            .prop_map(|(to, term, body)| Event::Stranger(to, term, body)),
+    ]
+}
+
+/// A cluster whose every message is kept by somebody.
+struct Victims {
+    cluster: Cluster<Nothing>,
+    heard: Vec<Envelope<Nothing>>,
+}
+
+impl Victims {
+    const STRANGER: NodeId = NodeId(99);
+
+    fn new(seed: u64, pre_vote: bool) -> Victims {
+        let mut cluster = Cluster::new(seed, &configuration(3), |config| config.pre_vote = pre_vote);
+        cluster.join(NodeId(4));
+        cluster.join(NodeId(5));
+        cluster.timeout(NodeId(1));
+        let mut victims = Victims { cluster, heard: Vec::new() };
+        victims.settle(100);
+        victims
+    }
+
+    fn settle(&mut self, steps: usize) {
+        for _ in 0..steps {
+            if let Some(envelope) = self.cluster.network.first() {
+                self.heard.push(envelope.clone());
+                self.cluster.deliver(0);
+            }
+            (1..=5).for_each(|id| _ = self.cluster.persist(NodeId(id), 1));
+            if !self.cluster.transfers.is_empty() {
+                self.cluster.finish_transfer(0, true);
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let leader = self.cluster.leader().unwrap_or(NodeId(1));
+        match event {
+            Event::Settle(steps) => self.settle(steps),
+            Event::Timeout(id) => _ = self.cluster.timeout(NodeId(id)),
+            Event::Advance(id, millis) => {
+                self.cluster.advance(NodeId(id), Duration::from_millis(millis));
+                self.cluster.handle(NodeId(id), Input::Wake);
+            }
+            Event::Crash(id) => {
+                self.cluster.crash(NodeId(id), 0, 0);
+                self.cluster.restart(NodeId(id));
+            }
+            Event::Propose => self.cluster.handle(leader, Input::Propose(Nothing)),
+            Event::Change(changes) => {
+                self.cluster.handle(leader, Input::ChangeMembership { changes, command: Nothing });
+            }
+            Event::HandOver(to) => self.cluster.handle(leader, Input::Transfer { to: Some(NodeId(to)) }),
+            Event::Replay(place) => {
+                let Envelope { from, to, message } = self.heard[place % self.heard.len()].clone();
+                self.cluster.handle(to, Input::Message { from, message });
+            }
+            // Who speaks like a leader is one, as far as anybody can know.
+            Event::Stranger(_, _, Body::Append { .. } | Body::Heartbeat { .. }) => {}
+            Event::Stranger(to, term, body) => {
+                let to = NodeId(to);
+                let own = self.cluster.members[&to].raft.as_ref().map_or(Term(0), |raft| raft.status().term);
+                let message = Message { term: term.map_or(own, Term), body };
+                self.cluster.handle(to, Input::Message { from: Self::STRANGER, message });
+            }
+        }
+    }
+
+    /// The enemy falls silent: the cluster has a leader, who commits.
+    fn recover(&mut self) {
+        for _ in 0..200 {
+            for id in 1..=5 {
+                self.cluster.advance(NodeId(id), Duration::from_millis(100));
+                self.cluster.handle(NodeId(id), Input::Wake);
+            }
+            for _ in 0..1000 {
+                let idle = self.cluster.members.values().all(|member| member.writes.is_empty());
+                if idle && self.cluster.network.is_empty() && self.cluster.transfers.is_empty() {
+                    break;
+                }
+                self.settle(1);
+            }
+        }
+        let before = self.cluster.invariants.committed();
+        let leader = self.cluster.leader().expect("a cluster without enemies has a leader");
+        self.cluster.handle(leader, Input::Propose(Nothing));
+        self.settle(200);
+        assert!(self.cluster.invariants.committed() > before, "the leader commits");
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_that_peers_send_makes_a_member_panic(
@@ -197,5 +348,18 @@ proptest! {
         for action in actions {
             victim.act(action);
         }
+    }
+
+    #[test]
+    fn neither_strangers_nor_replayed_messages_break_safety(
+        seed in any::<u64>(),
+        pre_vote in any::<bool>(),
+        events in prop::collection::vec(event(), 0..200),
+    ) {
+        let mut victims = Victims::new(seed, pre_vote);
+        for event in events {
+            victims.happen(event);
+        }
+        victims.recover();
     }
 }

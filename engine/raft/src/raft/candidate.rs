@@ -11,10 +11,10 @@ use crate::message::{Body, Message};
 use crate::types::{Instant, NodeId, Position, Term};
 
 /// What belongs to a candidate, or to one who asks whether to become one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Campaign {
     /// Ties the answers to a `PreVote` to this campaign, and to this incarnation of the member.
-    id: u64,
+    pub(super) id: u64,
     /// Who has granted.
     granted: BTreeSet<NodeId>,
     /// When to try again.

@@ -13,7 +13,7 @@ use crate::reads::Questions;
 use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
 
 /// What belongs to a follower. Begins anew with every term and every leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Follower {
     /// The leader of the current term, if known.
     pub(super) leader: Option<NodeId>,

@@ -14,7 +14,7 @@ use crate::reads::{Reader, Reads};
 use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
 
 /// What belongs to a leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// Everybody else who receives the log.
     pub(super) peers: BTreeMap<NodeId, Progress>,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What was seen so far, and must never be contradicted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Invariants<C> {
     /// Who led in each term.
     leaders: BTreeMap<Term, NodeId>,
