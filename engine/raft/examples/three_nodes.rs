@@ -1,4 +1,4 @@
-//! Three Rafts in one process agree on a word.
+//! Three Rafts in one process agree on a word; then a fourth takes the place of one of them.
 //!
 //! The state machine is a string to which commands append letters. The network is a queue, the disk is
 //! done at once, and time is a number: all that Raft needs from its owner.
@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_raft::{
-    Command, Config, Configuration, HardState, Input, Instant, Message, NodeId, Output, Payload, Position,
-    Raft, ReadId, Role, Saved, SnapshotMeta,
+    Change, Command, Config, Configuration, HardState, Input, Instant, Message, NodeId, Output, Payload,
+    Position, Raft, ReadId, Role, Saved, SnapshotMeta,
 };
 
 /// What is replicated.
@@ -60,9 +60,16 @@ fn main() {
     turn(&mut nodes, ids[2], now, Input::Read(ReadId(1)), &mut network);
     deliver(&mut nodes, now, &mut network);
 
+    // A fourth comes for the third, in one step; the leader goes through a joint configuration by itself.
+    nodes.insert(NodeId(4), start(NodeId(4), &configuration));
+    let changes = vec![Change::AddVoter(NodeId(4)), Change::Remove(NodeId(3))];
+    let input = Input::ChangeMembership { changes, command: Letter('!') };
+    turn(&mut nodes, leader, now, input, &mut network);
+    deliver(&mut nodes, now, &mut network);
+
     for node in nodes.values() {
         println!("{}: {:?}", node.raft.status(), node.word);
-        assert_eq!(node.word, "quorate");
+        assert_eq!(node.word, "quorate!");
     }
 }
 
@@ -90,16 +97,22 @@ fn turn(
             // A disk would take its time; Raft does not mind.
             Output::Persist(write) => node.raft.handle(now, Input::Persisted(write.id)),
             Output::Committed(entries) => {
+                // A command that came with a change of the membership is one like any other.
                 for entry in entries {
-                    if let Payload::Command(Letter(letter)) = entry.payload {
-                        node.word.push(letter);
+                    match entry.payload {
+                        Payload::Command(Letter(letter)) => node.word.push(letter),
+                        Payload::Membership(membership) => {
+                            node.word.extend(membership.command.map(|Letter(letter)| letter));
+                        }
+                        Payload::Noop => {}
                     }
                 }
             }
             Output::ReadReady { index, .. } => println!("node {id} reads {:?} at index {index}", node.word),
             Output::Refused(Letter(letter)) => println!("node {id} does not lead, and refuses {letter:?}"),
             Output::RoleChanged => println!("node {id} is now: {}", node.raft.status()),
-            _ => unreachable!("there is a leader, no log is ever compacted, and nobody comes or goes"),
+            Output::ConfigurationChanged { configuration, .. } => println!("node {id} is in {configuration}"),
+            _ => unreachable!("there is a leader, no log is ever compacted, and the change is a good one"),
         }
     }
 }

@@ -15,12 +15,14 @@
 //! - [`Input`] and [`Output`] (`io.rs`): all that can happen to a Raft, and all that it asks for.
 //! - [`Body`] (`message.rs`): what members say to each other, and what a receiver may conclude.
 //! - [`Raft`] (`raft.rs`): the rules about terms that hold in every role. Below it `candidate.rs`
-//!   (elections), `leader.rs` (replication, commit) and `follower.rs`.
+//!   (elections), `leader.rs` (replication, commit), `follower.rs`, `change.rs` (the membership, as a leader
+//!   changes it) and `transfer.rs` (a leader hands over).
 //! - `log.rs`: the entries in memory, what of them is durable, committed, applied.
 //! - `disk.rs`: what was handed to the disk, and messages that wait for it.
 //! - `progress.rs`: what a leader knows of a peer's log, and what to send next.
 //! - `reads.rs`: linearizable reads without log entries.
-//! - `quorum.rs`, `membership.rs`: who takes part, and how many are enough.
+//! - `quorum.rs`, `membership.rs`, `membership/change.rs`: who takes part, how many are enough, and which
+//!   configuration may follow which.
 //!
 //! # How to drive it
 //!
@@ -53,6 +55,8 @@
 //! - *No forgotten terms*: no message leaves before its sender's term and vote are durable.
 //! - *Durability of an entry* is that of the write that last carried it. An index proves nothing.
 //! - *Reads* see everything whose commit anybody knew of before they were asked.
+//! - *Configurations* that follow each other in a log have no disjoint quorums. One is in force as soon as it is in
+//!   a log; the next is appended only when it, and an entry of the leader's own term, are committed.
 //! - Terms and commit indexes never go down; nor do the match indexes of one leadership.
 //!
 //! Liveness and manners:
@@ -61,7 +65,14 @@
 //!   does not adopt a candidate's term; a leader with a quorum likewise (thesis §4.2.3). With *pre-vote*
 //!   (thesis §9.6), a member that cannot win does not raise its term in the first place.
 //! - A leader that has not heard from a quorum for an election timeout steps down (thesis §6.2). So
-//!   under partial partitions, whoever can talk both ways with a quorum gets elected in the end.
+//!   under partial partitions, whoever can talk both ways with a quorum gets elected in the end, unless its log
+//!   lacks what the others have committed and no leader is left to send it.
+//! - A member that was removed disturbs nobody, whether it knows or not: it is told for a while; it asks before it
+//!   raises its term; and a leader lets no newer term of one that is no member end its own.
+//! - A leader that hands over is succeeded within one round trip, or leads on after an election timeout. One that
+//!   is removed or demoted hands over when that is committed.
+//! - A peer that refuses what it had acknowledged has lost its disk, or an old copy took its place: it counts no
+//!   more, and the owner is told.
 //! - Lost messages are repaired without memory of what was sent: heartbeats' answers say what a follower
 //!   has verified, and an empty append at the end of what it should have is refused if it lacks something.
 //! - Memory is bounded but for the log itself, which the owner compacts: appends in flight are numbers
@@ -77,13 +88,15 @@
 //!   them (thesis §10.2.1).
 //! - The commit index is saved as a hint, so that a restarted member need not wait to apply.
 //! - A learner answers a request for a vote, because the candidate may know better than the learner
-//!   whether it votes; a candidate counts voters only.
+//!   whether it votes; a candidate counts voters only. And a learner's own vote goes to the leader it hears, so that
+//!   it has none left for the same term when it is promoted.
+//! - One voter more or less is one step; any other change goes through a joint configuration, which the leader ends
+//!   by itself.
 //!
 //! # What is not implemented
 //!
-//! - *Changing the membership.* Configurations are entries, take effect when appended, revert when
-//!   truncated, and may be joint; but there is no input that proposes one.
-//! - *Leadership transfer* (thesis §3.10).
+//! - *Priorities of leaders*: the owner looks at [`Raft::peers`] and hands over.
+//! - *Telling whether a learner has caught up*: likewise for the owner to judge.
 //! - *Reads by lease* (thesis §6.4.1): they trust clocks. Reads here cost one round of messages, shared
 //!   by all reads of a turn.
 //! - *Streaming of snapshots*: Raft says who needs one and decides whether a received one is news; its

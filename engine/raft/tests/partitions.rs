@@ -3,7 +3,8 @@
 //! Every subset of the six directed links among three members, and a sample of those among five, is
 //! broken for good while a leader leads. Safety holds always (the cluster checks it). And if some
 //! member can talk both ways with a quorum, there is a leader who can commit, within ten election
-//! timeouts; a leader who cannot steps down within two.
+//! timeouts; a leader who cannot steps down within two. The same with a learner, which is of no help, and in a
+//! joint configuration, in which it takes both quorums.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,15 +26,20 @@ const STEP: Duration = Duration::from_millis(50);
 
 struct Run {
     cluster: Cluster<Nothing>,
+    configuration: Configuration,
     size: u64,
     broken: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl Run {
     fn new(size: u64, seed: u64) -> Run {
-        let configuration =
-            Configuration { voters: (1..=size).map(NodeId).collect(), ..Configuration::default() };
-        Run { cluster: Cluster::new(seed, &configuration, |_| {}), size, broken: BTreeSet::new() }
+        Run::with(Configuration { voters: ids(1..=size), ..Configuration::default() }, seed)
+    }
+
+    fn with(configuration: Configuration, seed: u64) -> Run {
+        let cluster = Cluster::new(seed, &configuration, |_| {});
+        let size = cluster.members.len() as u64;
+        Run { cluster, configuration, size, broken: BTreeSet::new() }
     }
 
     fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
@@ -67,11 +73,13 @@ impl Run {
     /// The members that can talk both ways with so many others that they are a quorum together.
     fn able(&self) -> BTreeSet<NodeId> {
         let works = |a, b| !self.broken.contains(&(a, b)) && !self.broken.contains(&(b, a));
-        let able = |id: &NodeId| {
-            let partners = self.ids().filter(|&other| other != *id && works(*id, other)).count() as u64;
-            2 * (partners + 1) > self.size
+        let quorum = |id: NodeId, voters: &BTreeSet<NodeId>| {
+            let partners = voters.iter().filter(|&&other| other == id || works(id, other)).count();
+            voters.is_empty() || 2 * partners > voters.len()
         };
-        self.ids().filter(able).collect()
+        let Configuration { voters, outgoing, .. } = &self.configuration;
+        let able = |id: &NodeId| quorum(*id, voters) && quorum(*id, outgoing);
+        voters.iter().copied().filter(able).collect()
     }
 
     fn leaders(&self) -> BTreeSet<NodeId> {
@@ -90,9 +98,13 @@ impl Run {
         assert!(self.leaders().is_subset(&able), "a leader that cannot commit steps down: {:?}", self.broken);
 
         self.pass(8 * ELECTION_TIMEOUT);
-        if able.is_empty() {
-            return;
+        if !able.is_empty() {
+            self.check_commit(&able);
         }
+    }
+
+    /// Somebody leads who can commit.
+    fn check_commit(mut self, able: &BTreeSet<NodeId>) {
         let before = self.cluster.invariants.committed();
         for id in self.leaders() {
             self.cluster.handle(id, Input::Propose(Nothing));
@@ -103,26 +115,64 @@ impl Run {
     }
 }
 
+fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+    ids.into_iter().map(NodeId).collect()
+}
+
+/// A fixed sample of subsets: the upper bits of multiples of a large odd number. Half of the links are broken, or
+/// (two samples agree) a quarter: that often leaves somebody with a quorum.
+fn sample(number: u32) -> u32 {
+    let subset = |number: u32| number.wrapping_mul(2_654_435_761) >> 12;
+    subset(number) & if number.is_multiple_of(2) { u32::MAX } else { subset(number + 1000) }
+}
+
+/// The links that this subset names.
+fn broken(run: &Run, subset: u32) -> BTreeSet<(NodeId, NodeId)> {
+    let links = run.links().into_iter().enumerate();
+    links.filter(|(i, _)| subset >> i & 1 == 1).map(|(_, link)| link).collect()
+}
+
 #[test]
 fn all_subsets_of_links_among_three_members() {
     for subset in 0..64u32 {
         let run = Run::new(3, u64::from(subset));
-        let broken = run.links().into_iter().enumerate();
-        let broken = broken.filter(|(i, _)| subset >> i & 1 == 1).map(|(_, link)| link).collect();
+        let broken = broken(&run, subset);
         run.check(broken);
     }
 }
 
 #[test]
 fn some_subsets_of_links_among_five_members() {
-    // A fixed sample: the upper bits of multiples of a large odd number. Half of the links are broken, or
-    // (both samples agree) a quarter: that often leaves somebody with a quorum.
-    let subset = |number: u32| number.wrapping_mul(2_654_435_761) >> 12;
-    for sample in 0..60u32 {
-        let subset = subset(sample) & if sample % 2 == 0 { u32::MAX } else { subset(sample + 1000) };
-        let run = Run::new(5, u64::from(sample));
-        let broken = run.links().into_iter().enumerate();
-        let broken = broken.filter(|(i, _)| subset >> i & 1 == 1).map(|(_, link)| link).collect();
+    for number in 0..60u32 {
+        let run = Run::new(5, u64::from(number));
+        let broken = broken(&run, sample(number));
         run.check(broken);
+    }
+}
+
+#[test]
+fn some_subsets_of_links_among_three_voters_and_a_learner() {
+    for number in 0..60u32 {
+        let configuration =
+            Configuration { voters: ids(1..=3), learners: ids([4]), ..Configuration::default() };
+        let run = Run::with(configuration, u64::from(number));
+        let broken = broken(&run, sample(number));
+        run.check(broken);
+    }
+}
+
+#[test]
+fn some_subsets_of_links_in_a_joint_configuration() {
+    for number in 0..120u32 {
+        let configuration =
+            Configuration { voters: ids(2..=4), outgoing: ids(1..=3), ..Configuration::default() };
+        let mut run = Run::with(configuration, u64::from(number));
+        // The first leader would leave it at once: the links are broken from the beginning.
+        run.broken = broken(&run, sample(number));
+        let able = run.able();
+        run.pass(10 * ELECTION_TIMEOUT);
+        if !able.is_empty() {
+            run.check_commit(&able);
+        }
     }
 }
