@@ -36,10 +36,12 @@
 
 pub mod command;
 pub mod core;
+pub mod coverage;
 pub mod env;
 pub mod fault_budget;
 pub mod history;
 pub mod invariants;
+pub mod ledger;
 pub mod messages;
 pub mod mutants;
 pub mod nemesis;

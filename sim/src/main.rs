@@ -59,6 +59,12 @@ enum Command {
     },
     /// Finds a small schedule that still fails, and writes it as a scenario file.
     Shrink(Shrink),
+    /// Prints how much was simulated, on which code, with what result.
+    Ledger {
+        /// The file that `sweep --ledger` writes.
+        #[arg(default_value = "sim/ledger.txt")]
+        file: PathBuf,
+    },
     /// Puts known bugs into a copy of the workspace and sees whether they are noticed.
     Mutants {
         /// How many seeds each may survive.
@@ -78,6 +84,7 @@ fn main() -> ExitCode {
         Command::Scenario { files, print, leave } => single::scenarios(&files, &leave, print),
         Command::Sweep(sweep) => sweep::sweep(&sweep),
         Command::Shrink(shrink) => shrink::shrink(&shrink),
+        Command::Ledger { file } => sweep::ledger(&file),
         Command::Mutants { seeds, name } => mutants::mutants(seeds, &name),
     }
 }

@@ -44,6 +44,18 @@ impl<E> Queue<E> {
         self.heap.push(Reverse((at, self.scheduled, slot)));
     }
 
+    /// How many events are scheduled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether nothing is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
     /// When the next event happens.
     #[must_use]
     pub fn next_at(&self) -> Option<Time> {

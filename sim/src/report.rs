@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quorate_jepsen::etcd::EtcdHistory;
 
+use crate::coverage::Reached;
 use crate::invariants::Violation;
 use crate::options::Options;
 use crate::scenario::Scenario;
@@ -55,6 +56,8 @@ pub struct Finished {
     pub violation: Option<Violation>,
     /// The operations of the history that cannot be explained, if that is what was broken.
     pub suspects: Vec<usize>,
+    /// Which interesting states it has reached.
+    pub reached: Reached,
     /// The run in numbers.
     pub summary: Summary,
     /// The trace: the last events, or all of them.

@@ -14,6 +14,9 @@ use crate::options::{FAULTS, Options, WORKLOADS};
 /// Overrides what the seed draws.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Overrides {
+    /// Draw the options of this seed instead; everything else that is drawn is the seed's own.
+    #[arg(long, value_name = "SEED")]
+    pub like: Option<u64>,
     /// How long faults happen, in simulated seconds.
     #[arg(long)]
     pub seconds: Option<u64>,
@@ -44,7 +47,7 @@ impl Overrides {
     /// The options of a seed.
     #[must_use]
     pub fn options(&self, seed: u64) -> Options {
-        let mut options = Options::draw(seed);
+        let mut options = Options { seed, ..Options::draw(self.like.unwrap_or(seed)) };
         if let Some(seconds) = self.seconds {
             options.storm = std::time::Duration::from_secs(seconds);
         }
@@ -82,6 +85,7 @@ impl Overrides {
                 text.push_str(&format!(" --{name} {value}"));
             }
         };
+        add("like", self.like.map(|value| value.to_string()));
         add("seconds", self.seconds.map(|value| value.to_string()));
         add("nodes", self.nodes.map(|value| value.to_string()));
         add("clients", self.clients.map(|value| value.to_string()));

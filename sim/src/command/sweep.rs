@@ -1,5 +1,6 @@
 //! `sweep`: many seeds, on all processors.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Overrides, single, speed, start_clock};
 use crate::core::{self, Plan, Watch};
+use crate::coverage::{self, Reached, STATES};
+use crate::ledger::{self, Entry};
+use crate::random::{Random, Stream};
 use crate::report::{Finished, Summary};
 
 /// Which seeds to run, and how.
@@ -30,6 +34,15 @@ pub struct Sweep {
     /// Run every seed twice: the traces must be equal.
     #[arg(long)]
     pub twice: bool,
+    /// Print in how many seeds each interesting state was reached, the rarest first.
+    #[arg(long)]
+    pub coverage: bool,
+    /// Draw every other seed's options as those of an earlier seed that reached a rare state.
+    #[arg(long)]
+    pub prefer_rare: bool,
+    /// Add what was simulated to this file (see `ledger`).
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
     /// What the seeds draw, overridden.
     #[command(flatten)]
     pub overrides: Overrides,
@@ -42,10 +55,54 @@ struct Tally {
     simulated_nanos: AtomicU64,
     events: AtomicU64,
     done: AtomicU64,
-    failures: Mutex<Vec<Finished>>,
+    failures: Mutex<Vec<(Finished, Overrides)>>,
+    rarity: Mutex<Rarity>,
     /// Seeds whose second run was not like the first.
     divergent: Mutex<Vec<u64>>,
 }
+
+/// How often each interesting state was reached, and by which seed's options last.
+struct Rarity {
+    seeds: u64,
+    reached: [(u64, u64); STATES],
+}
+
+impl Default for Rarity {
+    fn default() -> Rarity {
+        Rarity { seeds: 0, reached: [(0, 0); STATES] }
+    }
+}
+
+impl Rarity {
+    fn note(&mut self, reached: Reached, like: u64) {
+        self.seeds += 1;
+        for state in reached.states() {
+            self.reached[state].0 += 1;
+            self.reached[state].1 = like;
+        }
+    }
+
+    /// The options of a seed that reached one of the rarest states.
+    fn rare(&self, random: &mut Random) -> Option<u64> {
+        let mut found: Vec<(u64, u64)> = self.reached.into_iter().filter(|(count, _)| *count > 0).collect();
+        found.sort_unstable();
+        found.truncate(RAREST);
+        (!found.is_empty()).then(|| found[random.below(found.len() as u64) as usize].1)
+    }
+
+    fn print(&self) {
+        let mut states: Vec<usize> = (0..STATES).collect();
+        states.sort_by_key(|state| self.reached[*state].0);
+        let reached = states.iter().filter(|state| self.reached[**state].0 > 0).count();
+        println!("{reached} of {STATES} interesting states were reached in {} seeds:", self.seeds);
+        for state in states {
+            println!("{:>8}  {}", self.reached[state].0, coverage::name(state));
+        }
+    }
+}
+
+/// From so many of the rarest states one is picked.
+const RAREST: usize = 8;
 
 /// Runs a sweep, and prints what it came to.
 #[must_use]
@@ -68,15 +125,26 @@ pub fn sweep(sweep: &Sweep) -> ExitCode {
     let simulated = Duration::from_nanos(tally.simulated_nanos.load(Ordering::Relaxed));
     let (done, events) = (tally.done.load(Ordering::Relaxed), tally.events.load(Ordering::Relaxed));
     println!("{}", speed(done, simulated, events, clock.elapsed()));
-    verdict(tally, &sweep.overrides)
+    if sweep.coverage {
+        tally.rarity.lock().expect("no worker has panicked").print();
+    }
+    if let Some(path) = &sweep.ledger {
+        let violations = tally.failures.lock().expect("no worker has panicked").len() as u64;
+        let entry = Entry::new(done, sweep.start, simulated, events, violations);
+        if let Err(error) = ledger::add(path, &entry) {
+            eprintln!("the ledger cannot be written to {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    verdict(tally)
 }
 
-fn verdict(tally: Tally, overrides: &Overrides) -> ExitCode {
+fn verdict(tally: Tally) -> ExitCode {
     let mut failures = tally.failures.into_inner().expect("no worker has panicked");
-    failures.sort_by_key(|failure| failure.options.seed);
-    for failure in failures.iter().skip(1) {
+    failures.sort_by_key(|(failure, _)| failure.options.seed);
+    for (failure, overrides) in failures.iter().skip(1) {
         if let Some(violation) = &failure.violation {
-            println!("seed {} violates {violation}", failure.options.seed);
+            println!("seed {}{} violates {violation}", failure.options.seed, overrides.arguments());
         }
     }
     println!("{} violations", failures.len());
@@ -89,7 +157,7 @@ fn verdict(tally: Tally, overrides: &Overrides) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !failures.is_empty() {
-        let first = failures.swap_remove(0);
+        let (first, overrides) = failures.swap_remove(0);
         let seed = first.options.seed;
         println!("{}", super::banner(&first.options));
         single::failed(first, &format!("cargo sim replay --seed {seed}{}", overrides.arguments()));
@@ -105,22 +173,49 @@ fn work(sweep: &Sweep, tally: &Tally, bar: &ProgressBar) {
         if number >= sweep.seeds || enough {
             return;
         }
-        let options = sweep.overrides.options(sweep.start + number);
+        let seed = sweep.start + number;
+        let mut overrides = sweep.overrides.clone();
+        if sweep.prefer_rare && number % 2 == 1 {
+            let random = &mut Random::new(seed, Stream::Nemesis);
+            let rarity = tally.rarity.lock().expect("no worker panics while it holds this");
+            overrides.like = rarity.rare(random).or(overrides.like);
+        }
+        let options = overrides.options(seed);
         let run = || core::execute(&Plan::Drawn(&options), Watch::default());
         let finished = run();
         let Summary { simulated, events, hash, .. } = finished.summary;
         if sweep.twice && run().summary.hash != hash {
             tally.divergent.lock().expect("no worker panics while it holds this").push(options.seed);
         }
+        let like = overrides.like.unwrap_or(seed);
+        tally.rarity.lock().expect("no worker panics while it holds this").note(finished.reached, like);
         let nanos = u64::try_from(simulated.as_nanos()).expect("a run is shorter than centuries");
         tally.simulated_nanos.fetch_add(nanos, Ordering::Relaxed);
         tally.events.fetch_add(events, Ordering::Relaxed);
         tally.done.fetch_add(1, Ordering::Relaxed);
         if finished.violation.is_some() {
             let mut failures = tally.failures.lock().expect("no worker panics while it holds this");
-            failures.push(finished);
+            failures.push((finished, overrides));
             bar.set_message(format!("{} violations", failures.len()));
         }
         bar.inc(1);
+    }
+}
+
+/// Prints a ledger.
+#[must_use]
+pub fn ledger(path: &Path) -> ExitCode {
+    let entries = std::fs::read_to_string(path)
+        .map_err(|error| error.to_string())
+        .and_then(|text| ledger::parse(&text));
+    match entries {
+        Ok(entries) => {
+            print!("{}", ledger::table(&entries));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            ExitCode::from(2)
+        }
     }
 }

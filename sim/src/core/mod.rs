@@ -21,9 +21,10 @@ use std::time::Duration;
 use quorate_raft::{Configuration, NodeId, Position, SnapshotMeta};
 use quorate_replica::{Input, Message, Output, Replica};
 
+use crate::coverage::Coverage;
 use crate::env::network::{MEMBERS_MAX, Network};
 use crate::history::Recorder;
-use crate::invariants::{Check, Invariants, Liveness, Readings, Violation};
+use crate::invariants::{Check, Invariants, Liveness, Readings, Violation, Waiting};
 use crate::nemesis::Nemesis;
 use crate::options::Options;
 use crate::queue::Queue;
@@ -99,6 +100,7 @@ pub struct Simulation {
     liveness: Option<Liveness>,
     phase: calm::Phase,
     trace: Trace,
+    coverage: Coverage,
     codec_random: Random,
     wakes: u64,
     crashes: u64,
@@ -182,6 +184,7 @@ impl Simulation {
             liveness: None,
             phase: calm::Phase::Storm,
             trace,
+            coverage: Coverage::default(),
             codec_random: Random::new(options.seed, Stream::Codec),
             wakes: 0,
             crashes: 0,
@@ -421,6 +424,9 @@ impl Simulation {
         let storage::SavedChunk { position, sequence, last } = saved;
         if last {
             self.invariants.on_snapshot_saved(node, position.index.0);
+            if position.index.0 > self.member(node).status.applied {
+                self.coverage.on_installed();
+            }
         }
         self.input(node, Input::SnapshotSaved { position, sequence });
         self.note(Traced::SnapshotSaved { node, index: position.index, sequence }, Some(node));
@@ -441,7 +447,12 @@ impl Simulation {
         if let Some(nemesis) = nemesis.as_mut().filter(|_| leads) {
             nemesis.on_leader(time, node);
         }
-        let check = invariants.on_status(&before, &now, || replica.store().state_hash());
+        let pending = replica.status().pending;
+        let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled: self.queue.len() };
+        let askers = self.options.load.clients + self.options.members;
+        let check = invariants.on_status(&before, &now, replica.store());
+        let check = check.and_then(|()| invariants.on_waiting(node, waiting, askers));
+        self.coverage.on_status(&before, &now, self.members.iter().map(|member| member.status));
         self.demand(check);
         self.schedule_nemesis();
         self.check_script();
@@ -527,6 +538,7 @@ impl Simulation {
         let boot = saved.boot;
         let now = member.clock.now(time);
         let seed = Random::keyed(seed, Stream::Members, node.0, boot).any();
+        self.coverage.on_start(node, saved.snapshot.position.index.0, saved.entries.len());
         let check = self.invariants.on_start(node, &saved);
         self.demand(check);
         match Replica::recover(config, seed, now, saved) {
@@ -577,6 +589,7 @@ impl Simulation {
     /// Judges the history, and tells what became of the run.
     fn finish(self) -> Finished {
         let mut scenario = self.as_scenario();
+        let reached = self.coverage.reached();
         let Simulation { options, time, recorder, trace, crashes, mut violation, .. } = self;
         let summary = Summary {
             seed: options.seed,
@@ -596,7 +609,7 @@ impl Simulation {
         if let Some(violation) = &violation {
             scenario.expect = Expect::Violation(violation.invariant.to_owned());
         }
-        Finished { options, scenario, violation, suspects, summary, trace, history }
+        Finished { options, scenario, violation, suspects, reached, summary, trace, history }
     }
 }
 

@@ -95,6 +95,7 @@ impl World for Simulation {
     }
 
     fn note(&mut self, line: FaultLine) {
+        self.coverage.on_fault(&line);
         self.note(Traced::Fault(line), None);
     }
 }
@@ -116,6 +117,9 @@ impl Simulation {
     fn process_ends(&mut self, node: NodeId) {
         self.crashes += 1;
         self.invariants.on_crash(node);
+        let alone = self.members.iter().all(|member| member.id == node || !member.is_up());
+        let status = self.member(node).status;
+        self.coverage.on_crash(&status, alone);
         let member = self.member(node);
         member.forget();
         for asker in member.drop_watchers() {

@@ -7,6 +7,7 @@
 //! What clients see (linearizability, revisions, watch streams) is judged at the end of a run by
 //! `quorate_jepsen`.
 
+mod bounded;
 mod durability;
 mod election_safety;
 mod leader_completeness;
@@ -15,6 +16,8 @@ mod liveness;
 mod log_matching;
 mod logs;
 mod monotonic;
+mod revisions;
+mod snapshot_equivalence;
 mod state_hash;
 mod state_machine_safety;
 mod storm;
@@ -22,7 +25,9 @@ mod vote_once;
 
 use quorate_raft::{Body, NodeId, Role, WriteId};
 use quorate_replica::{Message, Saved, Write};
+use quorate_store::Store;
 
+pub use bounded::Waiting;
 pub use lease_expiry::Readings;
 pub use liveness::{Liveness, Member, TIMEOUTS_MAX, converged};
 use logs::Logs;
@@ -80,6 +85,8 @@ pub struct Invariants {
     votes: vote_once::VoteOnce,
     matching: log_matching::LogMatching,
     hashes: state_hash::StateHash,
+    snapshots: snapshot_equivalence::SnapshotEquivalence,
+    revisions: revisions::Revisions,
     leases: lease_expiry::LeaseExpiry,
     storm: storm::Storm,
 }
@@ -94,6 +101,8 @@ impl Invariants {
             votes: vote_once::VoteOnce::default(),
             matching: log_matching::LogMatching::default(),
             hashes: state_hash::StateHash::default(),
+            snapshots: snapshot_equivalence::SnapshotEquivalence::default(),
+            revisions: revisions::Revisions::default(),
             leases: lease_expiry::LeaseExpiry::default(),
             storm: storm::Storm::default(),
         }
@@ -147,8 +156,8 @@ impl Invariants {
         }
     }
 
-    /// A member stands here after an event; before it, it stood there. `hash` asks for its store's hash.
-    pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine, hash: impl FnOnce() -> u64) -> Check {
+    /// A member stands here after an event; before it, it stood there. Its store can be looked into.
+    pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine, store: &Store) -> Check {
         let node = NodeId(now.node);
         monotonic::on_status(before, now)?;
         if (now.last, now.last_term) != (before.last, before.last_term) {
@@ -166,9 +175,16 @@ impl Invariants {
             self.leases.on_chosen(now.commit, &self.logs)?;
         }
         if now.applied > before.applied {
-            self.hashes.on_applied(node, now.applied, hash())?;
+            self.hashes.on_applied(node, now.applied, store.state_hash())?;
+            self.revisions.on_applied(node, before, now)?;
+            self.snapshots.on_applied(node, now.applied, || store.content_hash())?;
         }
         Ok(())
+    }
+
+    /// A member after its turn, in a world of so many clients.
+    pub fn on_waiting(&self, node: NodeId, waiting: Waiting, askers: u64) -> Check {
+        bounded::check(node, waiting, askers)
     }
 
     /// An event happens.

@@ -76,7 +76,7 @@ function overview() {
   for (const o of RUN.ops) if (o[5]) { g.fillStyle = '#c22b2b'; g.fillRect(x(o[1]) - 1, 2, 3, 5); }
   g.fillStyle = '#66707f';
   const step = nice(RUN.end / 12);
-  for (let t = 0; t <= RUN.end; t += step) g.fillText((t / 1e6) + ' s', x(t), 13 + RUN.members.length * 18);
+  for (let t = 0; t <= RUN.end - step / 3; t += step) g.fillText((t / 1e6) + ' s', x(t), 13 + RUN.members.length * 18);
   g.strokeStyle = '#1f6fd1'; g.lineWidth = 1.5; g.fillStyle = '#1f6fd118';
   g.fillRect(x(view[0]), 1, x(view[1]) - x(view[0]), 8 + RUN.members.length * 18);
   g.strokeRect(x(view[0]), 1, Math.max(2, x(view[1]) - x(view[0])), 8 + RUN.members.length * 18);
@@ -177,7 +177,7 @@ function tables() {
     const part = (n, c) => `<span style="width:${100 * n / maxLast}%;background:${c}"></span>`;
     return `<tr><td>n${id}</td><td style="background:${roleColour(s[1])}">${ROLES[s[1]]}</td><td>${s[0]}</td><td>${s[2] ? 'n' + s[2] : '–'}</td><td>${s[3]}</td><td>${s[4]}</td><td>${s[5]}</td><td>${s[6]}</td><td>${s[7]}</td><td class=bar><div>${part(s[3], '#cfd8e3')}${part(s[4], '#a9bdd6')}${part(s[5], '#6f9ad3')}${part(s[6], '#2f6ab3')}</div></td></tr>`;
   });
-  $('members').innerHTML = '<tr><th></th><th>role</th><th>term</th><th>leader</th><th>last</th><th>durable</th><th>commit</th><th>applied</th><th>revision</th><th>log: last ▸ durable ▸ commit ▸ applied</th></tr>' + rows.join('');
+  $('members').innerHTML = '<tr><th></th><th>role</th><th>term</th><th>leader</th><th>last</th><th>durable</th><th>commit</th><th>applied</th><th>revision</th><th title="light to dark: last, durable, committed, applied">log</th></tr>' + rows.join('');
   const list = $('events'); list.textContent = '';
   const shown = 17, from = Math.max(0, Math.min(cursor - 8, RUN.lines.length - shown));
   RUN.lines.slice(from, from + shown).forEach((l, k) => {
@@ -229,4 +229,4 @@ $('picture').onwheel = e => { e.preventDefault(); zoom(e.deltaY > 0 ? 1.25 : .8,
 window.onresize = draw;
 $('title').textContent = RUN.title; $('verdict').textContent = RUN.verdict; $('verdict').className = RUN.failed ? 'bad' : 'good'; $('options').textContent = RUN.options;
 $('legend').innerHTML = [['leader', ROLE[2]], ['candidate', ROLE[1]], ['follower', ROLE[0]], ['down', '#50555d'], ['cut', FAULT.cut], ['link', FAULT.clog], ['clock', FAULT.clock], ['disk', FAULT.disk], ['append', '#2a8a5a'], ['vote', '#8a3ffc'], ['lost', '#d62f2f']].map(([n, c]) => `<span><i style="background:${c}"></i>${n}</span>`).join('');
-violation();
+if (RUN.failed) violation(); else { const first = RUN.faults[0]; const at = first ? first[0] : 0; cursor = Math.max(0, RUN.lines.findIndex(l => l[0] >= at)); look(at - 300e3, at + 900e3); }

@@ -11,13 +11,11 @@ use crate::options::Options;
 /// The words that faults begin with.
 pub const NAMES: [&str; 18] = [
     "cut",
-    "partition",
     "isolate",
     "clog",
     "lossy",
     "disconnect",
     "crash",
-    "power-loss",
     "pause",
     "slow-cpu",
     "clock-rate",
@@ -28,6 +26,8 @@ pub const NAMES: [&str; 18] = [
     "read-errors",
     "bit-rot",
     "misdirected-write",
+    "power-loss",
+    "partition",
 ];
 
 /// The name of a fault, if this is one.

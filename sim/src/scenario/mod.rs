@@ -170,6 +170,12 @@ impl Scenario {
     }
 }
 
+/// The words that faults begin with (a partition is a cut).
+#[must_use]
+pub fn fault_names() -> &'static [&'static str; 18] {
+    &faults::NAMES
+}
+
 /// A request as scenarios say it.
 #[must_use]
 pub fn request_text(request: &Request) -> String {
