@@ -5,6 +5,7 @@ mod bad_requests;
 mod etcdctl;
 mod failover;
 mod http2;
+mod identity;
 mod kill;
 mod load;
 mod quoratectl;

@@ -1,6 +1,5 @@
 //! Putting a node together.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_replica::Replica;
@@ -72,9 +71,6 @@ impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
         let (queue, storage, snapshots) = storage::tasks(recovery.wal, recovery.snapshots, &inbox);
         let shared = Arc::new(Shared::default());
         shared.publish(replica.status());
-        let others = config.identity.genesis.founders().iter().filter(|it| it.id != config.identity.member);
-        let peers = others.map(|founder| (founder.id, founder.peer_urls.clone())).collect();
-        network.set_peers(peers, BTreeSet::new());
         let driver = Driver {
             replica,
             clock,
