@@ -76,8 +76,10 @@ impl Replica {
     /// Whether a request may be taken on.
     pub(crate) fn admit(&mut self, id: RequestId, ask: &Ask) -> Result<(), Error> {
         let unapplied = self.raft.status().commit.0.saturating_sub(self.applied.index.0);
-        let stuck = unapplied > APPLY_LAG_MAX || self.has_too_much_uncommitted();
-        if stuck || !self.pending.has_room(id, priority(ask)) {
+        let priority = priority(ask);
+        // What leases need is small, and must not suffer from what is large.
+        let full = self.has_too_much_uncommitted() && priority == Priority::Normal;
+        if unapplied > APPLY_LAG_MAX || full || !self.pending.has_room(id, priority) {
             return Err(Error::TooManyRequests);
         }
         match ask {

@@ -6,10 +6,40 @@ use std::time::Duration;
 
 use cluster::{Cluster, Event, Options};
 use quorate_raft::NodeId;
-use quorate_replica::{Consistency, Error, Request};
-use quorate_store::{Command, LeaseId, Query};
+use quorate_replica::{Consistency, Error, Input, Request};
+use quorate_store::{Blob, Command, LeaseId, Put, Query};
 
 const MEMBER: NodeId = NodeId(1);
+
+/// A leader whose quorum does not answer keeps what it has proposed in memory, whether or not anybody still waits for
+/// it. That is bounded in bytes, and leases come through.
+#[test]
+fn uncommitted_commands_are_bounded_in_bytes() {
+    let mut cluster = Cluster::new(Options::default(), 1);
+    cluster.campaign(MEMBER, false);
+    cluster.settle();
+    let value = Blob::from("x".repeat(4 << 20).as_str());
+    let put = || {
+        let (key, value, lease) = (Blob::from("k"), Some(value.clone()), Some(LeaseId::NONE));
+        Request::Command(Command::Put(Put { key, value, lease, previous: false }))
+    };
+    let mut taken = 0;
+    loop {
+        let id = cluster.request(MEMBER, put());
+        let events = cluster.poll(MEMBER);
+        if matches!(events.as_slice(), [Event::Respond(_, Err(Error::TooManyRequests))]) {
+            break;
+        }
+        assert!(events.is_empty(), "neither waiting nor refused: {events:?}");
+        taken += 1;
+        assert!(taken < 1_000, "there is a bound");
+        // The client has gone, and its command is still in the log.
+        cluster.handle(MEMBER, Input::Cancel { id });
+    }
+    assert!(taken > 10, "the bound is not narrow");
+    cluster.request(MEMBER, Request::KeepAlive(LeaseId(7)));
+    assert!(cluster.poll(MEMBER).is_empty(), "a keep-alive is taken");
+}
 
 #[test]
 fn leases_are_refused_last_and_everything_is_answered_once() {

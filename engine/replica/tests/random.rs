@@ -1,11 +1,13 @@
 //! Random schedules of a small cluster: messages are lost, repeated and reordered, members crash with
-//! unsaved writes and start again, processes freeze, clients ask all members for things. Whatever happens,
+//! unsaved writes and start again, processes freeze, clients ask all members for things, members come and go and
+//! lose their disks, leadership is moved. Whatever happens,
 //!
 //! - all members have the same state at the same index, and the same change at the same revision;
 //! - no command takes effect twice, and none that was refused takes effect at all;
 //! - what was acknowledged is there, at the revision that the answer named;
 //! - a linearizable read sees all that was acknowledged before it was asked;
 //! - a lease that was kept alive is not revoked early;
+//! - no member is taken for an old copy of itself, and only members that were removed say so;
 //! - in the end, when nothing fails any more, every request has been answered once and all members agree.
 
 mod cluster;
@@ -16,10 +18,10 @@ use std::time::Duration;
 use cluster::{Cluster, Event, Options};
 use proptest::prelude::*;
 use quorate_raft::{Index, Instant, NodeId};
-use quorate_replica::{Body, Consistency, Error, Input, Request, RequestId};
+use quorate_replica::{Body, Consistency, Error, Input, Replica, Request, RequestId};
 use quorate_store::{
-    Blob, Command, EventKind, KeyRange, LeaseId, Put, Query, RangeEnd, RangeQuery, Response, Revision,
-    WatchId, WatchRequest, WatchUpdate,
+    Blob, Command, EventKind, KeyRange, LeaseId, Member, Put, Query, RangeEnd, RangeQuery, Response,
+    Revision, WatchId, WatchRequest, WatchUpdate,
 };
 
 /// One step of a schedule. Numbers are taken modulo what there is.
@@ -51,6 +53,8 @@ enum Step {
     Heal,
     /// Everything happens that needs no time to pass.
     Settle,
+    /// In a time of peace a voter loses its disk, and another takes its place.
+    Replace(u64),
     /// Milliseconds pass; deadlines are noticed, but nothing else happens.
     Tick(u64),
     /// Milliseconds pass, and everything happens.
@@ -64,6 +68,17 @@ enum Asked {
     /// Grants the one lease of the test, with a key attached.
     Grant,
     KeepAlive,
+    /// Adds a member, if there are not too many.
+    Add {
+        learner: bool,
+        auto_promote: bool,
+    },
+    Remove(u64),
+    Promote(u64),
+    Demote(u64),
+    /// A directory joins, under the addresses of a member that has been added.
+    Join,
+    MoveLeader(Option<u64>),
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -72,6 +87,12 @@ fn asked() -> impl Strategy<Value = Asked> {
         4 => (0..3u8).prop_map(Asked::Get),
         1 => Just(Asked::Grant),
         2 => Just(Asked::KeepAlive),
+        1 => (any::<bool>(), any::<bool>())
+            .prop_map(|(learner, auto_promote)| Asked::Add { learner, auto_promote }),
+        1 => any::<u64>().prop_map(Asked::Remove),
+        1 => any::<u64>().prop_map(Asked::Promote),
+        1 => any::<u64>().prop_map(Asked::Demote),
+        1 => prop::option::of(any::<u64>()).prop_map(Asked::MoveLeader),
     ]
 }
 
@@ -90,6 +111,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u64>(), any::<u64>()).prop_map(|(from, to)| Step::Cut(from, to)),
         2 => Just(Step::Heal),
         3 => Just(Step::Settle),
+        1 => any::<u64>().prop_map(Step::Replace),
         8 => (0..300u64).prop_map(Step::Tick),
         3 => (0..3_000u64).prop_map(Step::Elapse),
     ]
@@ -127,11 +149,14 @@ struct Judge {
     /// Until when the lease may not end.
     kept_until: Instant,
     watches: u64,
+    /// The id of the latest member that was added.
+    newest: u64,
 }
 
 impl Judge {
     fn new() -> Judge {
-        let options = Options { snapshot_entries: 8, catchup_entries: 2, ..Options::default() };
+        let options =
+            Options { snapshot_entries: 8, catchup_entries: 2, learners_max: 2, ..Options::default() };
         let mut judge = Judge {
             cluster: Cluster::new(options, 1),
             open: BTreeMap::new(),
@@ -142,6 +167,7 @@ impl Judge {
             floor: Revision(0),
             kept_until: Instant::default(),
             watches: 0,
+            newest: 10,
         };
         judge.cluster.ids().into_iter().for_each(|id| judge.watch_everything(id));
         judge
@@ -160,18 +186,19 @@ impl Judge {
 
     fn now(&self) -> Instant {
         // All clocks show the same time in this test.
-        self.cluster.members[&NodeId(1)].now
+        self.cluster.members.values().next().expect("somebody is there").now
     }
 
     fn step(&mut self, step: Step) {
-        let member = |number: u64| NodeId(1 + number % self.cluster.options.members);
+        let ids = self.cluster.ids();
+        let member = |number: u64| ids[number as usize % ids.len()];
         let place = |number: usize| number % self.cluster.network.len().max(1);
         match step {
             Step::Ask(number, asked) => self.ask(member(number), asked),
             Step::Deliver(number) | Step::Duplicate(number) => {
                 let place = place(number);
                 let Some(packet) = self.cluster.network.get(place).cloned() else { return };
-                if self.cluster.members[&packet.to].paused {
+                if self.cluster.members.get(&packet.to).is_some_and(|member| member.paused) {
                     return;
                 }
                 self.cluster.deliver(place);
@@ -200,6 +227,7 @@ impl Judge {
                 let events = self.cluster.settle();
                 self.judge_all(events);
             }
+            Step::Replace(number) => self.replace(member(number)),
             Step::Tick(millis) => self.tick(Duration::from_millis(millis)),
             Step::Elapse(millis) => self.elapse(Duration::from_millis(millis)),
         }
@@ -221,6 +249,70 @@ impl Judge {
             self.cluster.start(id);
             self.watch_everything(id);
         }
+    }
+
+    /// Everything works for a while, so that the fault is one that a cluster can survive. Then a voter's disk is lost,
+    /// and an empty directory with its addresses joins.
+    fn replace(&mut self, id: NodeId) {
+        self.repair();
+        self.elapse(Duration::from_secs(3));
+        self.forget_removed();
+        let members = self.furthest().store().members().clone();
+        let replaceable = |it: &&Member| !it.learner && it.is_started() && members.voters().count() > 2;
+        let Some(lost) = members.get(id.0).filter(replaceable).cloned() else { return };
+        let asked =
+            self.cluster.ids().into_iter().find(|other| *other != id).expect("there are several voters");
+        self.crash(id);
+        self.cluster.members.remove(&id);
+        self.elapse(Duration::from_secs(2));
+        self.newest += 1;
+        let (new, owner, name) = (self.newest, self.newest, lost.name);
+        let command = Command::MemberJoin { id: new, owner, name, peer_urls: lost.peer_urls };
+        let request = self.cluster.request(asked, Request::Command(command));
+        let open = Open { asked: Asked::Join, value: String::new(), at: self.now(), floor: self.floor };
+        self.open.insert((asked, request), open);
+        self.elapse(Duration::from_secs(5));
+        assert!(self.cluster.members.contains_key(&NodeId(new)), "a lost disk is replaced");
+    }
+
+    /// Nothing is broken any more, and whoever is a member has a process.
+    fn repair(&mut self) {
+        self.cluster.cut.clear();
+        for id in self.cluster.ids() {
+            self.start(id);
+            self.cluster.resume(id);
+        }
+        // Not everybody who was added has been started, and not all are in every log yet.
+        let configured: BTreeSet<NodeId> = self
+            .cluster
+            .ids()
+            .into_iter()
+            .flat_map(|id| {
+                let configuration = self.cluster.replica(id).raft().configuration();
+                configuration.members().collect::<Vec<_>>()
+            })
+            .collect();
+        for id in configured {
+            self.start_new(id);
+        }
+    }
+
+    fn start_new(&mut self, id: NodeId) {
+        let known = self.cluster.members.contains_key(&id);
+        let removed = self.cluster.members.values().filter_map(|member| member.replica.as_ref());
+        let removed = removed.into_iter().any(|replica| replica.store().members().is_removed(id.0));
+        if !known && !removed {
+            self.cluster.start_new(id);
+            self.watch_everything(id);
+        }
+    }
+
+    /// A member says that it has been removed: its process ends for good.
+    fn end_removed(&mut self, id: NodeId) {
+        let known = self.cluster.members[&id].replica.as_ref().expect("it has just spoken").store().members();
+        assert!(known.is_removed(id.0), "n{id} has been removed");
+        self.crash(id);
+        self.cluster.members.remove(&id);
     }
 
     fn tick(&mut self, time: Duration) {
@@ -262,6 +354,10 @@ impl Judge {
             }
             Asked::Grant => Request::Command(Command::LeaseGrant { id: LEASE, ttl: TTL as i64 }),
             Asked::KeepAlive => Request::KeepAlive(LEASE),
+            ref change => match self.change(id, change) {
+                Some(request) => request,
+                None => return,
+            },
         };
         let attach = put(LEASED_KEY.into(), LEASE);
         let open = Open { asked: asked.clone(), value, at: self.now(), floor: self.floor };
@@ -272,6 +368,39 @@ impl Judge {
         }
     }
 
+    /// The request that changes the members or the leader.
+    fn change(&mut self, id: NodeId, asked: &Asked) -> Option<Request> {
+        let members = self.cluster.replica(id).store().members();
+        let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+        let pick = |number: &u64| ids[*number as usize % ids.len()];
+        Some(Request::Command(match asked {
+            Asked::Add { learner, auto_promote } => {
+                if ids.len() > 4 {
+                    return None;
+                }
+                self.newest += 1;
+                let (id, learner, auto_promote) = (self.newest, *learner, *auto_promote);
+                Command::MemberAdd { id, peer_urls: vec![format!("p{id}")], learner, auto_promote }
+            }
+            Asked::Remove(number) => Command::MemberRemove { id: pick(number) },
+            Asked::Promote(number) => Command::MemberPromote { id: pick(number) },
+            Asked::Demote(number) => Command::MemberDemote { id: pick(number) },
+            Asked::MoveLeader(to) => return Some(Request::MoveLeader { to: to.as_ref().map(pick) }),
+            other => panic!("{other:?} is not about members"),
+        }))
+    }
+
+    /// A member has been added: its directory joins.
+    fn join(&mut self, at: NodeId, new: u64) {
+        let (name, peer_urls) = (format!("m{new}"), vec![format!("p{new}")]);
+        if self.is_running(at) {
+            let request = self.cluster.request(at, Request::Join { owner: new, name, peer_urls });
+            let (asked, value) = (Asked::Join, String::new());
+            let open = Open { asked, value, at: self.now(), floor: self.floor };
+            self.open.insert((at, request), open);
+        }
+    }
+
     fn poll_all(&mut self) {
         for id in self.cluster.ids() {
             if !self.is_running(id) {
@@ -279,6 +408,9 @@ impl Judge {
             }
             let events = self.cluster.poll(id);
             self.judge_all(events.into_iter().map(|event| (id, event)).collect());
+            if !self.cluster.members.contains_key(&id) {
+                continue;
+            }
             let replica = self.cluster.replica(id);
             let (applied, hash) = (replica.status().applied, replica.state_hash());
             let known = *self.states.entry(applied).or_insert(hash);
@@ -296,8 +428,11 @@ impl Judge {
             }
         }
         for (id, event) in answers {
-            if let Event::Respond(request, result) = event {
-                self.judge_answer(id, request, result);
+            match event {
+                Event::Respond(request, result) => self.judge_answer(id, request, result),
+                Event::Removed => self.end_removed(id),
+                Event::Disowned => panic!("n{id} is no old copy"),
+                Event::Watch(..) | Event::Changed(_) => {}
             }
         }
     }
@@ -345,7 +480,7 @@ impl Judge {
             Err(_) => return,
         };
         // (A keep-alive is answered by the leader, but carries the revision of the member that was asked.)
-        let ordered = !matches!(open.asked, Asked::KeepAlive);
+        let ordered = !matches!(open.asked, Asked::KeepAlive | Asked::MoveLeader(_));
         assert!(!ordered || response.revision >= open.floor, "an answer from before the question: {open:?}");
         match (open.asked, response.body) {
             (Asked::Put(_), Body::Store(Response::Put { .. })) => {
@@ -362,7 +497,15 @@ impl Judge {
             (Asked::KeepAlive, Body::KeptAlive { ttl, .. }) if ttl > 0 => {
                 self.kept_until = self.kept_until.max(open.at + Duration::from_secs(TTL));
             }
-            (Asked::Grant, _) | (Asked::KeepAlive, _) => {}
+            (Asked::Grant, _) | (Asked::KeepAlive, _) | (Asked::MoveLeader(_), _) => {}
+            (Asked::Add { .. }, Body::Store(Response::Members(members))) => {
+                // It may be somebody else's, too; the directory of a member that has one is answered the same again.
+                let unstarted = members.iter().filter(|member| !member.is_started());
+                let added: Vec<u64> = unstarted.map(|member| member.id).collect();
+                added.into_iter().for_each(|new| self.join(id, new));
+            }
+            (Asked::Join, Body::Store(Response::Joined { id: new })) => self.start_new(NodeId(new)),
+            (_, Body::Store(Response::Members(_))) => {}
             (asked, body) => panic!("{asked:?} was answered with {body:?}"),
         }
         self.floor = self.floor.max(response.revision);
@@ -370,14 +513,13 @@ impl Judge {
 
     /// Nothing fails any more: everything must come to its end.
     fn finish(&mut self) {
-        self.cluster.cut.clear();
-        for id in self.cluster.ids() {
-            self.start(id);
-            self.cluster.resume(id);
+        for _ in 0..4 {
+            self.repair();
+            self.elapse(Duration::from_secs(6));
         }
-        self.elapse(Duration::from_secs(20));
         self.poll_all();
         assert!(self.open.is_empty(), "unanswered: {:?}", self.open);
+        self.forget_removed();
         let ids = self.cluster.ids();
         let applied: BTreeSet<Index> =
             ids.iter().map(|id| self.cluster.replica(*id).status().applied).collect();
@@ -386,9 +528,25 @@ impl Judge {
             let change = self.history.get(revision).and_then(|change| change.1.as_ref());
             assert_eq!(change, Some(value), "what was acknowledged at {revision} is gone");
         }
-        self.step(Step::Ask(1, Asked::Put(0)));
+        self.step(Step::Ask(0, Asked::Put(0)));
         self.elapse(Duration::from_millis(200));
         assert!(self.open.is_empty(), "the cluster does not serve");
+    }
+}
+
+impl Judge {
+    /// Whoever has applied most.
+    fn furthest(&self) -> &Replica {
+        let all = self.cluster.members.values().filter_map(|member| member.replica.as_ref());
+        all.max_by_key(|replica| replica.status().applied).expect("somebody is there")
+    }
+
+    /// Takes away the processes of members that were removed while they could not hear of it.
+    fn forget_removed(&mut self) {
+        let members: BTreeSet<u64> = self.furthest().store().members().iter().map(|it| it.id).collect();
+        self.cluster.members.retain(|id, _| members.contains(&id.0));
+        self.open.retain(|(id, _), _| members.contains(&id.0));
+        assert_eq!(self.cluster.members.len(), members.len(), "every member has a process");
     }
 }
 
