@@ -20,7 +20,7 @@ fn always_valid(shape: Shape, seeds: u64, watches: usize) {
             recorded.history.watches.push(stream);
         }
         let verdict = check(&recorded.history, &Options::default());
-        assert!(verdict.is_valid(), "seed {seed}: {verdict}");
+        assert!(verdict.is_valid(), "seed {seed}: {verdict}\n{}", show(&recorded.history));
     }
 }
 

@@ -1,20 +1,25 @@
 //! Revisions that nobody claims, and the operations with unknown outcome that may have made them.
 //!
 //! A candidate for revision *g* was called before anybody had returned with a revision of *g* or above (and
-//! so, what is the same, before nobody who had returned earlier saw *g*). Three filters, cheapest first,
-//! leave few candidates:
+//! so, what is the same, before nobody who had returned earlier saw *g*). Filters that depend on the history
+//! alone leave few:
 //!
 //! * *evidence*: a version with `mod_revision` *g* that any response or watch event shows must be what the
-//!   candidate writes;
-//! * *look-ahead*: the next sight of the key that the candidate writes must not be of an older version;
-//! * trying it: compares must lead to a change, and all watch streams that cover *g* must agree.
+//!   candidate writes; a candidate that is the only one to explain some revision explains no other;
+//! * *facts*: two sights of a key tell how often it was put in between (see [`facts`](super::facts)).
 //!
-//! The first two depend on the history alone, never on earlier choices. That is what lets the replay skip
-//! decisions which have nothing to do with a conflict.
+//! The rest is tried, and must lead to a change with which all watches that cover *g* agree. The order is
+//! that of a scheduler: what some key needs soonest goes first. Every failure names the earlier guesses that
+//! are to blame, so that the replay goes back to one that can help (conflict-directed backjumping: Prosser
+//! 1993).
+
+use std::collections::BTreeSet;
 
 use super::EtcdHistory;
-use super::order::{Decision, EtcdOperation, Options, seen_versions};
-use super::outcome::{KeyValue, Reply, Response};
+use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId, UNUSED};
+use super::facts::Facts;
+use super::order::{EtcdOperation, Options, seen_versions};
+use super::outcome::{KeyValue, Response};
 use super::placing::{Order, Role};
 use super::request::{Bytes, Keys, Request};
 use super::timeline::{KeyId, Timeline};
@@ -27,6 +32,15 @@ pub(super) struct Gaps<'h> {
     operations: &'h [EtcdOperation],
     /// By call.
     candidates: Vec<Candidate>,
+    groups: Vec<Group>,
+    /// Groups of plain puts and deletions, and all others; those kept for one revision are in neither.
+    plain: Vec<GroupId>,
+    special: Vec<GroupId>,
+    /// The groups that are kept for one revision, by that.
+    kept: FastMap<i64, GroupId>,
+    /// Groups that put a value that somebody saw.
+    by_value: FastMap<(KeyId, &'h Bytes), GroupId>,
+    facts: Facts,
     /// Revocations that returned a revision and may have made it.
     revocations: FastMap<i64, Vec<i64>>,
     /// What is known of each unclaimed revision.
@@ -34,9 +48,8 @@ pub(super) struct Gaps<'h> {
     /// By revision, from `first` on: the number of its gap, or [`CLAIMED`].
     numbers: Vec<u32>,
     first: i64,
-    /// By key, when it was seen: at which revision, and which version (its mod revision, or `None` if it was
-    /// absent). In the order of revisions, and only for keys that candidates write.
-    sights: Vec<Vec<(i64, Option<i64>)>>,
+    /// The decisions that put a key in a segment of it, by key and end of the segment.
+    spent: FastMap<(KeyId, i64), Vec<u32>>,
     windows: Vec<Window<'h>>,
     /// The versions before, which watch events show, by the revision of the event.
     previous: FastMap<i64, Vec<&'h KeyValue>>,
@@ -52,27 +65,33 @@ struct Gap<'h> {
     evidence: Vec<Sight<'h>>,
 }
 
-/// An operation that may have taken effect.
-struct Candidate {
-    call: u64,
-    cause: Cause,
-    used: bool,
-    /// The one key that it writes, if it writes one.
-    key: Option<KeyId>,
-}
-
-#[derive(Clone, Copy)]
-enum Cause {
-    /// An operation of unknown outcome.
-    Operation(u32),
-    /// The end of a lease's time to live.
-    Expiry(i64),
-}
-
 /// What is seen of an unclaimed revision.
 enum Sight<'h> {
     Put(&'h KeyValue),
     Deletion(&'h Bytes),
+}
+
+/// An explanation chosen for a revision that nobody claims.
+pub(super) struct Decision {
+    pub revision: i64,
+    /// Where in the order it was needed.
+    pub at: usize,
+    options: Vec<Choice>,
+    /// How many options have been tried.
+    tried: usize,
+    /// The candidate that was chosen, and the segment that it spent.
+    chosen: Option<(u32, Option<(KeyId, i64)>)>,
+    /// The earlier decisions that kept other options from working.
+    pub blamed: BTreeSet<u32>,
+}
+
+/// One way to explain a revision.
+#[derive(Clone, Copy)]
+enum Choice {
+    /// A revocation that returned it, of this lease.
+    Revocation(i64),
+    /// A candidate of this group.
+    Group(GroupId),
 }
 
 impl<'h> Gaps<'h> {
@@ -83,14 +102,21 @@ impl<'h> Gaps<'h> {
         options: &Options,
     ) -> Result<Gaps<'h>, Verdict> {
         let initial = store.revision();
+        let operations = &history.operations.operations;
         let mut gaps = Gaps {
-            operations: &history.operations.operations,
+            operations,
             candidates: Vec::new(),
+            groups: Vec::new(),
+            plain: Vec::new(),
+            special: Vec::new(),
+            kept: FastMap::default(),
+            by_value: FastMap::default(),
+            facts: Facts::default(),
             revocations: FastMap::default(),
             gaps: Vec::new(),
             numbers: Vec::new(),
             first: initial.saturating_add(1),
-            sights: Vec::new(),
+            spent: FastMap::default(),
             windows: history.watches.iter().filter_map(Window::of).collect(),
             previous: FastMap::default(),
         };
@@ -99,7 +125,7 @@ impl<'h> Gaps<'h> {
         if unclaimed == 0 {
             return Ok(gaps);
         }
-        gaps.collect_candidates(store, options);
+        gaps.candidates = candidates::collect(operations, store, options);
         gaps.collect_revocations(order);
         let explanations = gaps.candidates.len() + gaps.revocations.len();
         if unclaimed > explanations as u64 {
@@ -109,7 +135,13 @@ impl<'h> Gaps<'h> {
         gaps.collect_previous(history);
         gaps.number(order);
         gaps.collect_evidence(history, order);
-        gaps.collect_sights(order, store);
+        let mut written = vec![false; store.key_count()];
+        gaps.candidates
+            .iter()
+            .filter_map(|candidate| candidate.key)
+            .for_each(|id| written[id as usize] = true);
+        gaps.facts = Facts::new(history, order, store, written);
+        gaps.collect_groups(store);
         Ok(gaps)
     }
 
@@ -119,33 +151,6 @@ impl<'h> Gaps<'h> {
                 self.previous.entry(event.kv.mod_revision).or_default().push(kv);
             }
         }
-    }
-
-    fn collect_candidates(&mut self, store: &Timeline<'_>, options: &Options) {
-        for (index, operation) in self.operations.iter().enumerate() {
-            let (call, cause, key) = match (&operation.input, operation.output()) {
-                (Request::LeaseGrant { id, ttl }, output) => {
-                    let (id, ttl) = match output {
-                        Some(Response { result: Ok(Reply::Lease { id, ttl }), .. }) => (*id, *ttl),
-                        Some(_) => continue,
-                        None => (*id, *ttl),
-                    };
-                    let ticks = options.ticks_per_second.unwrap_or(0);
-                    let life = u64::try_from(ttl).unwrap_or(0).saturating_mul(ticks);
-                    (operation.call.saturating_add(life), Cause::Expiry(id), None)
-                }
-                (request, None) if request.may_write() => {
-                    let key = single_key(request).and_then(|key| store.id(key));
-                    (operation.call, Cause::Operation(index as u32), key)
-                }
-                _ => continue,
-            };
-            self.candidates.push(Candidate { call, cause, used: false, key });
-        }
-        // How long leases from before the history still live is not known.
-        let expiry = |id| Candidate { call: 0, cause: Cause::Expiry(id), used: false, key: None };
-        self.candidates.extend(options.initial.leases().map(expiry));
-        self.candidates.sort_by_key(|candidate| candidate.call);
     }
 
     fn collect_revocations(&mut self, order: &Order) {
@@ -232,149 +237,248 @@ impl<'h> Gaps<'h> {
         }
     }
 
-    /// Collects when the keys that candidates write were seen.
-    fn collect_sights(&mut self, order: &Order, store: &Timeline<'_>) {
-        let mut written = vec![false; store.key_count()];
-        self.candidates
-            .iter()
-            .filter_map(|candidate| candidate.key)
-            .for_each(|id| written[id as usize] = true);
-        let mut sights = vec![Vec::new(); written.len()];
-        let id_of = |key: &Bytes| store.id(key.as_slice()).filter(|id| written[*id as usize]);
-        for placed in &order.placed {
-            let operation = &self.operations[placed.operation as usize];
-            let (Request::Range(range), Some(Response { result: Ok(Reply::Range { kvs, .. }), .. })) =
-                (&operation.input, operation.output())
-            else {
-                continue;
-            };
-            let revision = if range.revision > 0 { range.revision } else { placed.revision };
-            if range.keys.is_single() && kvs.is_empty() && !range.count_only && !range.has_filter() {
-                if let Some(id) = id_of(&range.keys.key) {
-                    sights[id as usize].push((revision, None));
-                }
-                continue;
-            }
-            for kv in kvs {
-                if let Some(id) = id_of(&kv.key) {
-                    sights[id as usize].push((revision, Some(kv.mod_revision)));
-                }
+    /// Groups the candidates, and keeps those that are the only explanation of a revision for that.
+    fn collect_groups(&mut self, store: &Timeline<'h>) {
+        let mut wanted: FastMap<(KeyId, &'h Bytes), u32> = FastMap::default();
+        for sight in self.gaps.iter().flat_map(|gap| &gap.evidence) {
+            if let Sight::Put(kv) = sight
+                && let Some(id) = store.id(kv.key.as_slice())
+            {
+                *wanted.entry((id, &kv.value)).or_default() += 1;
             }
         }
-        if order.has_past {
-            sights.iter_mut().for_each(|seen| seen.sort_unstable());
+        self.groups = candidates::group(&self.candidates, self.operations, &self.facts, &wanted);
+        for (id, group) in self.groups.iter().enumerate() {
+            if let (Effect::Put, Some(key), Some(Request::Put(put))) =
+                (group.effect, group.key, self.request(group))
+                && group.is_plain
+                && wanted.contains_key(&(key, &put.value))
+            {
+                self.by_value.insert((key, &put.value), id as GroupId);
+            }
         }
-        self.sights = sights;
+        let numbers: Vec<(i64, usize)> = (self.first..)
+            .zip(&self.numbers)
+            .filter(|(_, number)| **number != CLAIMED)
+            .map(|(revision, number)| (revision, *number as usize))
+            .collect();
+        let groups = 0..self.groups.len() as GroupId;
+        (self.plain, self.special) = groups.partition(|id| self.groups[*id as usize].is_plain);
+        for (revision, number) in numbers {
+            if self.gaps[number].evidence.is_empty() || self.revocations.contains_key(&revision) {
+                continue;
+            }
+            let options = self.options(revision, store);
+            if let [Choice::Group(only)] = options[..]
+                && let [_] = self.groups[only as usize].members[..]
+            {
+                self.groups[only as usize].reserved = Some(revision);
+            }
+        }
+        let groups = &self.groups;
+        self.plain.retain(|id| groups[*id as usize].reserved.is_none());
+        self.special.retain(|id| groups[*id as usize].reserved.is_none());
+        let kept = (0..).zip(groups).filter_map(|(id, group)| Some((group.reserved?, id)));
+        self.kept = kept.collect();
     }
 
-    /// How many candidates, counted from the earliest called, were called in time for a revision.
-    fn in_time(&self, revision: i64) -> usize {
-        self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time)
+    fn request(&self, group: &Group) -> Option<&'h Request> {
+        let operations: &'h [EtcdOperation] = self.operations;
+        match self.candidates[group.members[0] as usize].cause {
+            Cause::Operation(index) => Some(&operations[index as usize].input),
+            Cause::Expiry(_) => None,
+        }
     }
 
-    fn evidence(&self, revision: i64) -> &[Sight<'h>] {
-        self.gap(revision).map_or(&[], |gap| &gap.evidence)
-    }
-
-    fn revocations_at(&self, revision: i64) -> &[i64] {
-        self.revocations.get(&revision).map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether a candidate could explain a revision, whatever explains the others.
-    fn is_viable(&self, candidate: &Candidate, revision: i64) -> bool {
-        let evidence = self.evidence(revision);
-        let Cause::Operation(index) = candidate.cause else {
-            return evidence.iter().all(|sight| matches!(sight, Sight::Deletion(_)));
+    /// All ways to explain a revision, as far as the history alone tells, the most urgent first.
+    fn options(&self, revision: i64, store: &Timeline<'h>) -> Vec<Choice> {
+        let gap = self.gap(revision);
+        let evidence = gap.map_or(&[][..], |gap| &gap.evidence);
+        let mut urgent: Vec<(u8, i64, GroupId)> = Vec::new();
+        let mut consider = |id: GroupId| {
+            let group = &self.groups[id as usize];
+            let in_time = gap.is_none_or(|gap| (group.members[0] as usize) < gap.in_time);
+            let allowed = group.until >= revision && group.reserved.is_none_or(|only| only == revision);
+            if in_time
+                && allowed
+                && self.agrees_with(group, evidence)
+                && let Some((urgency, due)) = self.urgency(group, revision)
+            {
+                urgent.push((urgency, due, id));
+            }
         };
-        let request = &self.operations[index as usize].input;
-        if !evidence.iter().all(|sight| could_make(request, sight)) {
-            return false;
+        // Of plain puts, only those of a value that was seen can have made what was seen.
+        let seen = evidence.iter().find_map(|sight| match sight {
+            Sight::Put(kv) => Some(self.by_value.get(&(store.id(kv.key.as_slice())?, &kv.value))),
+            Sight::Deletion(_) => None,
+        });
+        match (self.kept.get(&revision), seen) {
+            (Some(only), _) => consider(*only),
+            (None, Some(group)) => group.into_iter().chain(&self.special).for_each(|id| consider(*id)),
+            (None, None) => self.plain.iter().chain(&self.special).for_each(|id| consider(*id)),
         }
-        let Some(seen) = candidate.key.map(|key| &self.sights[key as usize]) else { return true };
-        let next = seen.partition_point(|(at, _)| *at < revision);
-        // Seen unchanged since before this revision: then it was not written at it.
-        !matches!(seen.get(next), Some((_, Some(modified))) if *modified < revision)
+        urgent.sort_unstable();
+        let revocations = self.revocations.get(&revision).map_or(&[][..], Vec::as_slice);
+        let revocations = revocations.iter().map(|id| Choice::Revocation(*id));
+        revocations.chain(urgent.into_iter().map(|(_, _, id)| Choice::Group(id))).collect()
     }
 
-    /// Whether any candidate could explain a revision, whatever explains the others.
-    pub fn is_explicable(&self, revision: i64) -> bool {
-        let candidates = &self.candidates[..self.in_time(revision)];
-        !self.revocations_at(revision).is_empty()
-            || candidates.iter().any(|candidate| self.is_viable(candidate, revision))
+    fn agrees_with(&self, group: &Group, evidence: &[Sight<'h>]) -> bool {
+        evidence.is_empty()
+            || match self.request(group) {
+                Some(request) => evidence.iter().all(|sight| could_make(request, sight)),
+                None => evidence.iter().all(|sight| matches!(sight, Sight::Deletion(_))),
+            }
     }
 
-    /// Whether another choice, or this one, can change what any of these keys hold.
-    pub fn bears_on(&self, decision: &Decision, footprint: &[Keys]) -> bool {
-        if !self.revocations_at(decision.revision).is_empty() {
-            return true;
-        }
-        let touches = |candidate: &Candidate| {
-            let Cause::Operation(index) = candidate.cause else { return true };
-            let mut touches = false;
-            self.operations[index as usize]
-                .input
-                .footprint(&mut |keys| touches |= footprint.iter().any(|other| other.overlaps(&keys)));
-            touches
+    /// How soon a group is needed, and when at last; none if it cannot have made the revision.
+    fn urgency(&self, group: &Group, revision: i64) -> Option<(u8, i64)> {
+        let Some(key) = group.key else { return Some((3, i64::MAX)) };
+        let Some(segment) = self.facts.segment(key, revision) else {
+            return Some((if group.effect == Effect::Deletion { 4 } else { 2 }, i64::MAX));
         };
-        self.candidates[..self.in_time(decision.revision)]
-            .iter()
-            .any(|candidate| touches(candidate) && self.is_viable(candidate, decision.revision))
+        if segment.is_quiet() {
+            return None;
+        }
+        let urgency = match (group.effect, segment.puts) {
+            (Effect::Deletion, _) if !segment.may_delete => return None,
+            (Effect::Deletion, _) if segment.must_delete => 1,
+            (Effect::Deletion, _) => 5,
+            (Effect::Put, Some(0)) => return None,
+            (_, Some(_)) => 0,
+            (_, None) => 3,
+        };
+        Some((urgency, segment.last))
     }
 
-    /// Applies the next candidate that can explain the decision's revision: revocations that returned it,
-    /// then unknown operations, the latest called first. False if there is none left.
+    /// What may explain the next revision.
+    pub fn decide(&self, at: usize, store: &Timeline<'h>) -> Decision {
+        let revision = store.revision() + 1;
+        let options = self.options(revision, store);
+        Decision { revision, at, options, tried: 0, chosen: None, blamed: BTreeSet::new() }
+    }
+
+    /// Applies the next option of the last decision that works. False if there is none left.
     pub fn choose(
         &mut self,
-        decision: &mut Decision,
+        decisions: &mut [Decision],
         store: &mut Timeline<'h>,
         steps_left: &mut u64,
     ) -> bool {
-        let revision = decision.revision;
-        let revocations = self.revocations_at(revision).len();
-        let in_time = self.in_time(revision);
-        while decision.tried < revocations + in_time {
-            let number = decision.tried;
-            decision.tried += 1;
-            if number < revocations {
-                let id = self.revocations_at(revision)[number];
-                if store.expire(id, 0) && self.agrees(revision, store) {
-                    return true;
-                }
-                continue;
-            }
-            let index = in_time - 1 - (number - revocations);
-            let candidate = &self.candidates[index];
-            if candidate.used || !self.is_viable(candidate, revision) {
-                continue;
-            }
+        let (last, earlier) = decisions.split_last_mut().expect("there is a decision to make");
+        let revision = last.revision;
+        while let Some(choice) = last.options.get(last.tried).copied() {
+            last.tried += 1;
             *steps_left = steps_left.saturating_sub(1);
-            let changed = match candidate.cause {
-                Cause::Operation(operation) => {
-                    let operations: &'h [EtcdOperation] = self.operations;
-                    store.apply(&operations[operation as usize].input, candidate.call)
+            let blamed = match choice {
+                Choice::Revocation(lease) => {
+                    if store.expire(lease, 0) && self.agrees(revision, store) {
+                        return true;
+                    }
+                    self.bearing_on(&[Keys::all()], revision - 1, earlier, store)
                 }
-                Cause::Expiry(id) => store.expire(id, candidate.call),
+                Choice::Group(group) => match self.try_group(group, last, earlier, store) {
+                    Ok(()) => return true,
+                    Err(blamed) => blamed,
+                },
             };
-            if changed && self.agrees(revision, store) {
-                self.candidates[index].used = true;
-                decision.chosen = Some(index);
-                return true;
-            }
+            last.blamed.extend(blamed);
         }
         false
     }
 
+    /// Applies a candidate of a group. If none works: the decisions to blame.
+    fn try_group(
+        &mut self,
+        id: GroupId,
+        decision: &mut Decision,
+        earlier: &[Decision],
+        store: &mut Timeline<'h>,
+    ) -> Result<(), Vec<u32>> {
+        let revision = decision.revision;
+        let in_time = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
+        let group = &self.groups[id as usize];
+        let members = group.members.iter().take_while(|member| (**member as usize) < in_time);
+        let free = members.clone().find(|member| self.candidates[**member as usize].used_by == UNUSED);
+        let Some(number) = free.copied() else {
+            return Err(members.map(|member| self.candidates[*member as usize].used_by).collect());
+        };
+        let segment =
+            group.key.and_then(|key| self.facts.segment(key, revision).map(|segment| (key, segment)));
+        let limited = segment.filter(|_| group.effect == Effect::Put);
+        let limited = limited.and_then(|(key, segment)| Some(((key, segment.last), segment.puts?)));
+        if let Some((place, puts)) = limited
+            && let Some(spent) = self.spent.get(&place).filter(|spent| spent.len() >= puts as usize)
+        {
+            return Err(spent.clone());
+        }
+        let candidate = &self.candidates[number as usize];
+        let operations: &'h [EtcdOperation] = self.operations;
+        let changed = match candidate.cause {
+            Cause::Operation(index) => store.apply(&operations[index as usize].input, candidate.call),
+            Cause::Expiry(lease) => store.expire(lease, candidate.call),
+        };
+        if !changed || !self.agrees(revision, store) {
+            let footprint = candidates::footprint(&self.candidates[number as usize], operations);
+            return Err(self.bearing_on(&footprint, revision - 1, earlier, store));
+        }
+        self.candidates[number as usize].used_by = earlier.len() as u32;
+        let place = limited.map(|(place, _)| place);
+        if let Some(place) = place {
+            self.spent.entry(place).or_default().push(earlier.len() as u32);
+        }
+        decision.chosen = Some((number, place));
+        Ok(())
+    }
+
     /// Frees what a decision had chosen.
     pub fn release(&mut self, decision: &mut Decision) {
-        if let Some(chosen) = decision.chosen.take() {
-            self.candidates[chosen].used = false;
+        let Some((number, place)) = decision.chosen.take() else { return };
+        self.candidates[number as usize].used_by = UNUSED;
+        if let Some(place) = place {
+            self.spent.get_mut(&place).expect("it was spent").pop();
         }
+    }
+
+    /// The decisions that, made otherwise, could change what any of these keys held at a revision.
+    pub fn bearing_on(
+        &self,
+        footprint: &[Keys],
+        at: i64,
+        decisions: &[Decision],
+        store: &Timeline<'h>,
+    ) -> Vec<u32> {
+        // By key: when all of it was seen. What is guessed about revisions up to there changes nothing. Too many keys are taken as all of them.
+        let mut keys: Vec<(Option<KeyId>, i64)> = Vec::new();
+        for range in footprint {
+            let span = store.span(range);
+            if span.len() > SPAN_MAX {
+                keys.push((None, i64::MIN));
+                continue;
+            }
+            let known = |id| self.facts.seen_before(id, at);
+            keys.extend(span.map(|id| (Some(id), known(id))));
+        }
+        let touches = |choice: &Choice, key: Option<KeyId>| match choice {
+            Choice::Revocation(_) => true,
+            Choice::Group(group) => {
+                let of_group = self.groups[*group as usize].key;
+                of_group.is_none() || key.is_none() || key == of_group
+            }
+        };
+        let bears = |decision: &Decision| {
+            keys.iter().any(|(key, known)| {
+                decision.revision > *known && decision.options.iter().any(|choice| touches(choice, *key))
+            })
+        };
+        (0..).zip(decisions).filter(|(_, decision)| bears(decision)).map(|(index, _)| index).collect()
     }
 
     /// Whether the revision just made agrees with everything seen of it. If not, it is taken back.
     fn agrees(&self, revision: i64, store: &mut Timeline<'h>) -> bool {
         debug_assert_eq!(store.revision(), revision, "gaps are explained in order");
-        let seen = self.evidence(revision).iter().all(|sight| match sight {
+        let evidence = self.gap(revision).map_or(&[][..], |gap| &gap.evidence);
+        let seen = evidence.iter().all(|sight| match sight {
             Sight::Put(kv) => store.is_present(kv),
             Sight::Deletion(key) => store.just_deleted(key.as_slice()),
         });
@@ -409,8 +513,8 @@ impl<'h> Gaps<'h> {
             operation.output().is_some_and(|response| response.revision >= revision)
                 && deadline.is_none_or(|deadline| operation.return_time() == deadline)
         });
-        let candidates = self.in_time(revision);
-        let shown = match self.evidence(revision).first() {
+        let candidates = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
+        let shown = match self.gap(revision).and_then(|gap| gap.evidence.first()) {
             Some(Sight::Put(kv)) => format!(", which shows as {kv},"),
             Some(Sight::Deletion(key)) => format!(", which shows as a deletion of {key},"),
             None => String::new(),
@@ -476,14 +580,7 @@ fn could_make(request: &Request, sight: &Sight<'_>) -> bool {
     }
 }
 
-/// The one key that a request writes, if it writes one.
-fn single_key(request: &Request) -> Option<&[u8]> {
-    match request {
-        Request::Put(put) => Some(put.key.as_slice()),
-        Request::Delete(delete) if delete.keys.is_single() => Some(delete.keys.key.as_slice()),
-        _ => None,
-    }
-}
-
 /// Stands for the number of a gap where there is none.
 const CLAIMED: u32 = u32::MAX;
+/// With more keys than this, not every one is looked at.
+const SPAN_MAX: usize = 256;

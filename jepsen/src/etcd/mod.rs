@@ -27,6 +27,8 @@
 //! assert!(verdict.is_invalid(), "{verdict}");
 //! ```
 
+mod candidates;
+mod facts;
 mod gaps;
 mod hashes;
 mod intervals;

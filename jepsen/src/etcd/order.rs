@@ -20,8 +20,10 @@
 //! Sources: etcd's `tests/robustness/model` for the idea of replaying; Gibbons & Korach 1997 for the fact
 //! that a given write order makes checking easy.
 
+use std::collections::BTreeSet;
+
 use super::EtcdHistory;
-use super::gaps::Gaps;
+use super::gaps::{Decision, Gaps};
 use super::intervals;
 use super::leases;
 use super::outcome::{Reply, Response};
@@ -137,32 +139,19 @@ struct Replay<'h> {
     deepest: Option<(i64, Violation)>,
 }
 
-/// An explanation chosen for a revision that nobody claims.
-pub(super) struct Decision {
-    pub revision: i64,
-    /// Where in the order it was needed.
-    pub at: usize,
-    /// How many candidates have been tried.
-    pub tried: usize,
-    /// The candidate that was chosen.
-    pub chosen: Option<usize>,
-}
-
 /// Why the replay cannot go on.
 enum Conflict {
-    /// A response differs from the replay; the footprint is what the response depends on.
-    Mismatch(Vec<Keys>),
-    /// A revision has no explanation left, though another one earlier might help.
-    Exhausted,
-    /// Nothing can help.
-    Hopeless,
+    /// A response differs from the replay; the footprint is what the response depends on, at a revision.
+    Mismatch(Vec<Keys>, i64),
+    /// A revision has no explanation left, and these decisions are to blame.
+    Exhausted(BTreeSet<u32>),
 }
 
 impl Replay<'_> {
     fn run(&mut self) -> Result<(), Verdict> {
         let mut at = 0;
         while let Err(conflict) = self.forward(&mut at) {
-            at = self.retreat(&conflict)?;
+            at = self.retreat(conflict)?;
         }
         Ok(())
     }
@@ -199,7 +188,7 @@ impl Replay<'_> {
         }
         let footprint = footprint(&operation.input);
         let why = |store: &Timeline<'_>| {
-            let mut excerpt = store.excerpt(&footprint, reads_the_past(&operation.input));
+            let mut excerpt = store.excerpt(&footprint, oldest_read(&operation.input).is_some());
             let expected = excerpt.execute(&operation.input).map(|applied| applied.expected.into_reply());
             let expected = expected.map_or_else(|error| format!("error: {error}"), |reply| reply.to_string());
             format!("the answer at that revision is {expected}")
@@ -247,7 +236,8 @@ impl Replay<'_> {
             let rule = if placed.role == Role::Stale { "stale-prefix" } else { "replay" };
             self.deepest = Some((placed.revision, Violation { rule, sentence, operations }));
         }
-        Conflict::Mismatch(footprint(&operation.input))
+        let at = oldest_read(&operation.input).unwrap_or(i64::MAX).min(self.store.revision());
+        Conflict::Mismatch(footprint(&operation.input), at)
     }
 
     /// The operations that wrote what a mismatching operation saw and what it should have seen.
@@ -271,64 +261,56 @@ impl Replay<'_> {
 
     /// Explains the next revision, which nobody claims.
     fn explain(&mut self, at: usize) -> Result<(), Conflict> {
-        let revision = self.store.revision() + 1;
-        self.decisions.push(Decision { revision, at, tried: 0, chosen: None });
-        self.choose()
+        self.decisions.push(self.gaps.decide(at, &self.store));
+        self.choose(true)
     }
 
-    /// Chooses the next candidate of the last decision.
-    fn choose(&mut self) -> Result<(), Conflict> {
-        let decision = self.decisions.last_mut().expect("a decision was just made or returned to");
-        let tried_before = decision.tried;
-        if self.gaps.choose(decision, &mut self.store, &mut self.steps_left) {
+    /// Chooses the next option of the last decision, or gives it up.
+    fn choose(&mut self, first: bool) -> Result<(), Conflict> {
+        if self.gaps.choose(&mut self.decisions, &mut self.store, &mut self.steps_left) {
             return Ok(());
         }
+        let decision = self.decisions.pop().expect("it was just tried");
         let revision = decision.revision;
-        self.decisions.pop();
-        if tried_before == 0 && self.deepest.as_ref().is_none_or(|(deepest, _)| *deepest < revision) {
+        if first && self.deepest.as_ref().is_none_or(|(deepest, _)| *deepest < revision) {
             self.deepest = Some((revision, self.gaps.unexplained(revision)));
         }
-        let hopeless = !self.gaps.is_explicable(revision);
-        Err(if hopeless { Conflict::Hopeless } else { Conflict::Exhausted })
+        Err(Conflict::Exhausted(decision.blamed))
     }
 
-    /// Goes back to the latest decision that bears on the conflict and chooses again. Gives where to replay
-    /// from.
-    fn retreat(&mut self, conflict: &Conflict) -> Result<usize, Verdict> {
-        let mut footprint = match conflict {
-            Conflict::Mismatch(footprint) => Some(footprint),
-            Conflict::Exhausted => None,
-            Conflict::Hopeless => return Err(self.refuted()),
+    /// Goes back to the latest decision that is to blame for the conflict and chooses again. Gives where to
+    /// replay from.
+    fn retreat(&mut self, conflict: Conflict) -> Result<usize, Verdict> {
+        let mut blamed: BTreeSet<u32> = match conflict {
+            Conflict::Mismatch(footprint, at) => {
+                self.gaps.bearing_on(&footprint, at, &self.decisions, &self.store).into_iter().collect()
+            }
+            Conflict::Exhausted(blamed) => blamed,
         };
         loop {
-            let Some(decision) = self.decisions.last() else { return Err(self.refuted()) };
-            let (revision, at) = (decision.revision, decision.at);
-            let relevant = footprint.is_none_or(|footprint| self.gaps.bears_on(decision, footprint));
-            self.take_back(revision);
-            if !relevant {
-                self.decisions.pop();
-                continue;
+            let Some(culprit) = blamed.pop_last() else { return Err(self.refuted()) };
+            let kept = culprit as usize + 1;
+            let (revision, at) = (self.decisions[kept - 1].revision, self.decisions[kept - 1].at);
+            while self.store.revision() >= revision {
+                self.store.undo();
             }
+            // In reverse: what was spent last is freed first.
+            for decision in self.decisions[kept - 1..].iter_mut().rev() {
+                self.gaps.release(decision);
+            }
+            self.decisions.truncate(kept);
+            // Whatever is tried here instead, the others stay to blame.
+            self.decisions[kept - 1].blamed.append(&mut blamed);
             if self.steps_left == 0 {
                 let why = format!("no explanation found for revision {revision} within the budget of steps");
                 return Err(Verdict::Unknown(why));
             }
-            match self.choose() {
+            match self.choose(false) {
                 Ok(()) => return Ok(at),
-                // A decision with no choice left was forced by the ones before it: try these in turn.
-                Err(Conflict::Hopeless) => return Err(self.refuted()),
-                Err(_) => footprint = None,
+                Err(Conflict::Exhausted(others)) => blamed = others,
+                Err(Conflict::Mismatch(..)) => unreachable!("choosing compares no response"),
             }
         }
-    }
-
-    /// Undoes everything from `revision` on, and frees the explanation chosen for it.
-    fn take_back(&mut self, revision: i64) {
-        while self.store.revision() >= revision {
-            self.store.undo();
-        }
-        let decision = self.decisions.last_mut().expect("there is a decision to take back");
-        self.gaps.release(decision);
     }
 
     fn refuted(&mut self) -> Verdict {
@@ -350,12 +332,12 @@ fn footprint(request: &Request) -> Vec<Keys> {
     footprint
 }
 
-/// Whether a request names a revision to read at.
-fn reads_the_past(request: &Request) -> bool {
+/// The oldest revision that a request names to read at.
+fn oldest_read(request: &Request) -> Option<i64> {
     match request {
-        Request::Range(range) => range.revision > 0,
-        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(reads_the_past),
-        _ => false,
+        Request::Range(range) => Some(range.revision).filter(|revision| *revision > 0),
+        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).filter_map(oldest_read).min(),
+        _ => None,
     }
 }
 

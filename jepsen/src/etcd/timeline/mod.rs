@@ -169,6 +169,11 @@ impl<'h> Timeline<'h> {
         self.present(self.id(key)?)
     }
 
+    /// The mod revision, version and create revision of a key.
+    pub fn version_of(&self, id: KeyId) -> Option<(i64, i64, i64)> {
+        self.present(id).map(|version| (version.revision, version.version, version.create_revision))
+    }
+
     /// The version of a key at a revision.
     pub fn version_at(&self, key: &[u8], revision: i64) -> Option<KeyValue> {
         let id = self.id(key)?;
@@ -282,7 +287,7 @@ impl<'h> Timeline<'h> {
     }
 
     /// The numbers of the keys of a range.
-    fn span(&self, keys: &Keys) -> Span<KeyId> {
+    pub fn span(&self, keys: &Keys) -> Span<KeyId> {
         let rank = |bound: &[u8]| self.keys.partition_point(|key| key.as_slice() < bound) as KeyId;
         match keys.range_end.as_slice() {
             [] => self.id(keys.key.as_slice()).map_or(0..0, |id| id..id + 1),

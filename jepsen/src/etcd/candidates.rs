@@ -1,0 +1,205 @@
+//! Operations that may have taken effect without anybody being told, and the lease expiries that may have
+//! happened.
+//!
+//! Many of them are as good as each other: of two puts to the same key whose values nobody ever saw, it makes
+//! no difference which one happened. Such candidates are one *group*, and a search that has failed with one
+//! of them does not try another.
+
+use super::facts::Facts;
+use super::order::{EtcdOperation, Options};
+use super::outcome::{Reply, Response};
+use super::request::{Bytes, Keys, Relation, Request, Target, Txn};
+use super::timeline::{KeyId, Timeline};
+use crate::hash::FastMap;
+
+/// The number of a group.
+pub(super) type GroupId = u32;
+
+/// An operation that may have taken effect.
+pub(super) struct Candidate {
+    pub call: u64,
+    pub cause: Cause,
+    /// The one key that it writes, if it writes one.
+    pub key: Option<KeyId>,
+    /// The decision that uses it, or [`UNUSED`].
+    pub used_by: u32,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Cause {
+    /// An operation of unknown outcome.
+    Operation(u32),
+    /// The end of a lease's time to live.
+    Expiry(i64),
+}
+
+/// Candidates that are as good as each other.
+pub(super) struct Group {
+    /// By call.
+    pub members: Vec<u32>,
+    pub key: Option<KeyId>,
+    pub effect: Effect,
+    /// Nothing but a put or a deletion of one key.
+    pub is_plain: bool,
+    /// The last revision that it can make.
+    pub until: i64,
+    /// The unclaimed revision that has no other explanation.
+    pub reserved: Option<i64>,
+}
+
+/// What a candidate does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Effect {
+    /// It puts its key.
+    Put,
+    /// It deletes its key.
+    Deletion,
+    /// That depends.
+    Any,
+}
+
+/// Collects the candidates of a history, by call.
+pub(super) fn collect(
+    operations: &[EtcdOperation],
+    store: &Timeline<'_>,
+    options: &Options,
+) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for (index, operation) in operations.iter().enumerate() {
+        let (call, cause, key) = match (&operation.input, operation.output()) {
+            (Request::LeaseGrant { id, ttl }, output) => {
+                let (id, ttl) = match output {
+                    Some(Response { result: Ok(Reply::Lease { id, ttl }), .. }) => (*id, *ttl),
+                    Some(_) => continue,
+                    None => (*id, *ttl),
+                };
+                let ticks = options.ticks_per_second.unwrap_or(0);
+                let life = u64::try_from(ttl).unwrap_or(0).saturating_mul(ticks);
+                (operation.call.saturating_add(life), Cause::Expiry(id), None)
+            }
+            (request, None) if request.may_write() => {
+                let key = single_key(request).and_then(|key| store.id(key.as_slice()));
+                (operation.call, Cause::Operation(index as u32), key)
+            }
+            _ => continue,
+        };
+        candidates.push(Candidate { call, cause, key, used_by: UNUSED });
+    }
+    // How long leases from before the history still live is not known.
+    let expiry = |id| Candidate { call: 0, cause: Cause::Expiry(id), key: None, used_by: UNUSED };
+    candidates.extend(options.initial.leases().map(expiry));
+    candidates.sort_by_key(|candidate| candidate.call);
+    candidates
+}
+
+/// The groups of some candidates. `wanted` says which values somebody saw at an unclaimed revision.
+pub(super) fn group(
+    candidates: &[Candidate],
+    operations: &[EtcdOperation],
+    facts: &Facts,
+    wanted: &FastMap<(KeyId, &Bytes), u32>,
+) -> Vec<Group> {
+    // Where values are compared, or kept, each of them matters.
+    let values_matter = operations.iter().any(|operation| uses_values(&operation.input));
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known: FastMap<(KeyId, Effect, Option<&Bytes>), GroupId> = FastMap::default();
+    for (number, candidate) in candidates.iter().enumerate() {
+        let request = match candidate.cause {
+            Cause::Operation(index) => Some(&operations[index as usize].input),
+            Cause::Expiry(_) => None,
+        };
+        let like = match (request, candidate.key) {
+            (Some(Request::Put(put)), Some(key))
+                if !put.ignore_value && !put.ignore_lease && put.lease == 0 =>
+            {
+                let seen = values_matter || wanted.contains_key(&(key, &put.value));
+                Some((key, Effect::Put, seen.then_some(&put.value)))
+            }
+            (Some(Request::Delete(_)), Some(key)) => Some((key, Effect::Deletion, None)),
+            _ => None,
+        };
+        let next = groups.len() as GroupId;
+        let id = like.map_or(next, |like| *known.entry(like).or_insert(next));
+        if id == next {
+            let until = match request {
+                Some(Request::Txn(txn)) => last_chance(txn, facts, candidate.key),
+                _ => None,
+            };
+            let effect = match (like, request) {
+                (Some((_, effect, _)), _) => effect,
+                (None, Some(Request::Put(_))) if candidate.key.is_some() => Effect::Put,
+                _ => Effect::Any,
+            };
+            let until = until.unwrap_or(i64::MAX);
+            groups.push(Group {
+                members: Vec::new(),
+                key: candidate.key,
+                effect,
+                is_plain: like.is_some(),
+                until,
+                reserved: None,
+            });
+        }
+        groups[id as usize].members.push(number as u32);
+    }
+    groups
+}
+
+/// The one key that a request writes, if it writes one.
+fn single_key(request: &Request) -> Option<&Bytes> {
+    match request {
+        Request::Put(put) => Some(&put.key),
+        Request::Delete(delete) if delete.keys.is_single() => Some(&delete.keys.key),
+        Request::Txn(txn) => {
+            let mut writes = txn.success.iter().chain(&txn.failure).filter(|request| request.may_write());
+            let first = writes.next().and_then(single_key)?;
+            writes.all(|other| single_key(other) == Some(first)).then_some(first)
+        }
+        _ => None,
+    }
+}
+
+/// The last revision that a txn can make that writes only if its key has a certain mod revision: the key was
+/// put by others after that.
+fn last_chance(txn: &Txn, facts: &Facts, key: Option<KeyId>) -> Option<i64> {
+    let key = key?;
+    if txn.failure.iter().any(Request::may_write) {
+        return None;
+    }
+    let written = txn.success.iter().find(|request| request.may_write()).and_then(single_key);
+    let expected = txn.compares.iter().find_map(|compare| match compare.target {
+        Target::Mod(expected) if compare.result == Relation::Equal && compare.keys.is_single() => {
+            (written == Some(&compare.keys.key)).then_some(expected)
+        }
+        _ => None,
+    })?;
+    // A key that is expected to be missing may go missing again.
+    if expected == 0 { None } else { facts.next_put(key, expected) }
+}
+
+/// Whether a request's effect depends on a value.
+fn uses_values(request: &Request) -> bool {
+    match request {
+        Request::Put(put) => put.ignore_value,
+        Request::Txn(txn) => {
+            txn.compares.iter().any(|compare| matches!(compare.target, Target::Value(_)))
+                || txn.success.iter().chain(&txn.failure).any(uses_values)
+        }
+        _ => false,
+    }
+}
+
+/// What a candidate reads and writes.
+pub(super) fn footprint(candidate: &Candidate, operations: &[EtcdOperation]) -> Vec<Keys> {
+    let mut footprint = Vec::new();
+    match candidate.cause {
+        Cause::Operation(index) => {
+            operations[index as usize].input.footprint(&mut |keys| footprint.push(keys));
+        }
+        Cause::Expiry(_) => footprint.push(Keys::all()),
+    }
+    footprint
+}
+
+/// Stands for a decision where there is none.
+pub(super) const UNUSED: u32 = u32::MAX;
