@@ -1,108 +1,69 @@
-//! How long verdicts take: the best of several runs, on one thread, without reading the files.
+//! How long verdicts take, as a table: processor time of one thread, the best of many runs.
 //!
 //! `cargo run --release -p quorate-jepsen --example measure`. Generated histories always; real ones if
-//! `QUORATE_HISTORIES` names their folder.
+//! `QUORATE_HISTORIES` names their folder. Reading files is measured apart.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::hint::black_box;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use common::{Random, Shape, correct_history};
-use quorate_jepsen::etcd::{self, Options};
+use common::{Random, Shape, correct_history, register_history};
+use quorate_jepsen::etcd::{self, EtcdHistory, Options};
 use quorate_jepsen::format::{self, ReadOptions, Recording};
 use quorate_jepsen::models::named::{self, Semantics};
-use quorate_jepsen::models::{Register, RegisterInput, RegisterOutput};
-use quorate_jepsen::{History, Limits, Operation, Returned, Value, check};
+use quorate_jepsen::models::{KeyValueInput, Register};
+use quorate_jepsen::{History, Limits, Model, Verdict, check};
+use rustix::time::{ClockId, clock_gettime};
 
-/// A register as a correct system would serve it; `values` zero: every write is of a new value.
-fn register_history(operations: u64, clients: u64, values: u64) -> History<RegisterInput, RegisterOutput> {
-    let mut random = Random::new(operations + clients);
-    let mut idle = vec![0; clients as usize];
-    let mut plan: Vec<(u64, u64, u64, u64)> = (0..operations)
-        .map(|number| {
-            let process = number % clients;
-            let call = idle[process as usize] + 1;
-            let effect = call + random.below(1000);
-            let end = effect + random.below(1000);
-            idle[process as usize] = end;
-            (effect, call, end, process)
-        })
-        .collect();
-    plan.sort_unstable();
-    let mut state = Value::Nil;
-    let mut written = 0;
-    let mut value = |random: &mut Random| {
-        written += 1;
-        Value::Int(if values == 0 { written } else { random.below(values) as i64 })
-    };
-    let mut history = History::new();
-    for (_, call, end, process) in plan {
-        let (input, output) = match random.below(if values == 0 { 2 } else { 3 }) {
-            0 => (RegisterInput::Read(None), RegisterOutput::Value(state.clone())),
-            1 => {
-                state = value(&mut random);
-                (RegisterInput::Write(None, state.clone()), RegisterOutput::Done)
-            }
-            _ => {
-                let (from, to) = (value(&mut random), value(&mut random));
-                let swapped = from == state;
-                if swapped {
-                    state = to.clone();
-                }
-                (RegisterInput::CompareAndSet(None, from, to), RegisterOutput::Swapped(swapped))
-            }
-        };
-        history.operations.push(Operation {
-            process,
-            call,
-            input,
-            returned: Some(Returned { at: end, output }),
-        });
-    }
-    history
+fn main() {
+    println!("| history | verdicts | ms | wanted |\n|---|---|---|---|");
+    real();
+    registers();
+    etcd();
 }
 
 fn registers() {
     for clients in [5, 10, 20, 40] {
         let history = register_history(1000, clients, 5);
-        measure(&format!("register, 1000 operations, {clients} clients, small values"), || {
-            check(&Register::default(), &history, &Limits::default()).is_valid()
+        measure(&format!("register, 1,000 operations, {clients} clients, small values"), "15", || {
+            [check(&Register::default(), &history, &VERDICT_ONLY)]
         });
     }
-    for operations in [1000, 100_000] {
+    for (operations, wanted) in [(1000, "0.015"), (100_000, "5")] {
         let history = register_history(operations, 20, 0);
-        measure(&format!("register, {operations} operations, unique values"), || {
-            check(&Register::default(), &history, &Limits::default()).is_valid()
+        measure(&format!("register, {operations} operations, 20 clients, unique values"), wanted, || {
+            [check(&Register::default(), &history, &VERDICT_ONLY)]
         });
     }
+}
+
+/// 20 clients and 10 keys: gets, puts, compare-and-puts and deletions.
+fn etcd_history(operations: usize, unknown: u64) -> EtcdHistory {
+    let shape =
+        Shape { operations, processes: 20, keys: 10, unknown, values: 0, everything: false, plain: true };
+    correct_history(&mut Random::new(1), shape).history
 }
 
 fn etcd() {
-    let shape = Shape {
-        operations: 3000,
-        processes: 20,
-        keys: 10,
-        unknown: 0,
-        values: 0,
-        everything: false,
-        plain: false,
-    };
-    for (operations, unknown) in [(3000, 0), (3000, 2), (3000, 10), (100_000, 0), (100_000, 1)] {
-        let shape = Shape { operations, unknown, ..shape };
-        let history = correct_history(&mut Random::new(1), shape).history;
-        measure(&format!("etcd, {operations} operations, {unknown} % unknown"), || {
-            etcd::check(&history, &Options::default()).is_valid()
+    let cases =
+        [(3000, 0, "0.2"), (3000, 10, "0.5"), (100_000, 0, "20"), (100_000, 1, "30"), (1_000_000, 0, "1000")];
+    for (operations, unknown, wanted) in cases {
+        let history = etcd_history(operations, unknown);
+        measure(&format!("etcd, {operations} operations, {unknown} % unknown"), wanted, || {
+            [etcd::check(&history, &Options::default())]
         });
     }
-}
-
-/// Reads a real history, without judging it.
-fn load(file: &Path) -> Recording {
-    let text = std::fs::read_to_string(file).expect("QUORATE_HISTORIES has the file");
-    format::read(&text, None, ReadOptions::default()).expect("a history")
+    let mut text = Vec::new();
+    format::lines::write_etcd(&etcd_history(100_000, 0), &mut text).expect("memory does not fail");
+    let text = String::from_utf8(text).expect("JSON is text");
+    let best = measure(&format!("etcd, reading {} MB of lines", text.len() / 1_000_000), "400 MB/s", || {
+        let read = format::read(&text, Some(format::Format::Etcd), ReadOptions::default());
+        [if read.is_ok() { Verdict::Valid } else { Verdict::Unknown(String::new()) }]
+    });
+    eprintln!("reading: {:.0} MB/s", text.len() as f64 / 1e6 / best.as_secs_f64());
 }
 
 fn real() {
@@ -112,18 +73,54 @@ fn real() {
     };
     let porcupine = Path::new(&folder).join("given/porcupine");
     let logs = std::fs::read_dir(porcupine.join("jepsen")).expect("QUORATE_HISTORIES has porcupine/jepsen");
-    let mut bound = Vec::new();
-    for log in logs {
-        let Recording::Named(history) = load(&log.expect("readable").path()) else { continue };
-        bound.push(named::register(&history, &Semantics::default()).expect("a register"));
+    let mut logs: Vec<PathBuf> = logs.map(|log| log.expect("readable").path()).collect();
+    logs.sort();
+    let bound =
+        logs.iter().map(|log| named::register(&load(log), &Semantics::default()).expect("a register"));
+    let bound: Vec<_> = bound.collect();
+    let all = |bound: &[named::Bound<Register>]| -> Vec<Verdict> {
+        bound.iter().map(|log| check(&log.model, &log.history, &VERDICT_ONLY)).collect()
+    };
+    measure(&format!("Porcupine's {} logs of etcd, together", bound.len()), "1.2", || all(&bound));
+    let slowest = bound.iter().max_by_key(|log| best_of(|| all(std::slice::from_ref(log))).0);
+    let slowest = slowest.expect("there are logs");
+    measure("the slowest of them", "0.1", || all(std::slice::from_ref(slowest)));
+    for (name, wanted) in [("c01-ok", ""), ("c10-bad", ""), ("c50-ok", "1.5"), ("c50-bad", "")] {
+        let Some(bound) = key_value(&porcupine, name) else { continue };
+        measure(&format!("Porcupine's {name}"), wanted, || {
+            [check(&bound.model, &bound.history, &VERDICT_ONLY)]
+        });
     }
-    measure(&format!("{} logs of etcd", bound.len()), || {
-        bound.iter().filter(|log| check(&log.model, &log.history, &VERDICT_ONLY).is_valid()).count()
+    let Some(bound) = key_value(&porcupine, "c50-bad") else { return };
+    let keys = by_key(&bound.history);
+    measure("Porcupine's c50-bad, every key to its verdict", "3", || {
+        keys.iter().map(|history| check(&bound.model, history, &VERDICT_ONLY)).collect::<Vec<_>>()
     });
-    for name in ["c01-ok", "c10-bad", "c50-ok"] {
-        let Recording::Named(history) = load(&porcupine.join(format!("kv/{name}.txt"))) else { continue };
-        let bound = named::key_value(&history).expect("key-value");
-        measure(name, || check(&bound.model, &bound.history, &VERDICT_ONLY).is_valid());
+}
+
+fn key_value(porcupine: &Path, name: &str) -> Option<named::Bound<quorate_jepsen::models::KeyValue>> {
+    let path = porcupine.join(format!("kv/{name}.txt"));
+    path.exists().then(|| named::key_value(&load(&path)).expect("key-value"))
+}
+
+type KeyValueHistory = History<KeyValueInput, Option<String>>;
+
+fn by_key(history: &KeyValueHistory) -> Vec<KeyValueHistory> {
+    let mut keys = std::collections::BTreeMap::<&str, Vec<_>>::new();
+    for operation in &history.operations {
+        let key =
+            quorate_jepsen::models::KeyValue.partition_key(&operation.input).expect("every one has a key");
+        keys.entry(key).or_default().push(operation.clone());
+    }
+    keys.into_values().map(|operations| operations.into_iter().collect()).collect()
+}
+
+/// Reads a real history, without judging it.
+fn load(file: &Path) -> History<format::jepsen::Ask, format::jepsen::Answer> {
+    let text = std::fs::read_to_string(file).expect("QUORATE_HISTORIES has the file");
+    match format::read(&text, None, ReadOptions::default()) {
+        Ok(Recording::Named(history)) => history,
+        _ => panic!("{}: operations by name", file.display()),
     }
 }
 
@@ -132,30 +129,47 @@ const VERDICT_ONLY: Limits<'static> = Limits {
     explain: false,
     configurations: u64::MAX,
     bytes: 2 << 30,
+    threads: 1,
     stop: None,
     reductions: quorate_jepsen::Reductions::ALL,
 };
 
-fn main() {
-    registers();
-    etcd();
-    real();
+/// Prints a line of the table.
+fn measure<V: AsRef<[Verdict]>>(name: &str, wanted: &str, work: impl Fn() -> V) -> Duration {
+    let (best, verdicts) = best_of(work);
+    let count = |is: fn(&Verdict) -> bool| verdicts.as_ref().iter().filter(|verdict| is(verdict)).count();
+    let counts = [(count(Verdict::is_valid), "valid"), (count(Verdict::is_invalid), "invalid")];
+    let unknown = verdicts.as_ref().len() - counts[0].0 - counts[1].0;
+    let shown: Vec<String> = [counts[0], counts[1], (unknown, "unknown")]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(
+            |(count, name)| {
+                if verdicts.as_ref().len() == 1 { (*name).to_owned() } else { format!("{count} {name}") }
+            },
+        )
+        .collect();
+    println!("| {name} | {} | {:.3} | {wanted} |", shown.join(", "), best.as_secs_f64() * 1000.0);
+    best
 }
 
-/// Runs `work` for about a second and prints the best time and what it gave.
-fn measure<T: std::fmt::Debug>(name: &str, work: impl Fn() -> T) {
-    let begun = now();
+/// The least processor time of many runs, and what the last one gave.
+fn best_of<V>(work: impl Fn() -> V) -> (Duration, V) {
     let mut best = Duration::MAX;
-    let mut result = None;
-    while begun.elapsed() < Duration::from_secs(1) {
-        let start = now();
-        result = Some(black_box(work()));
-        best = best.min(start.elapsed());
+    let mut spent = Duration::ZERO;
+    let mut runs = 0;
+    loop {
+        let before = processor_time();
+        let result = black_box(work());
+        let took = processor_time().saturating_sub(before);
+        (best, spent, runs) = (best.min(took), spent + took, runs + 1);
+        if runs >= 3 && spent > Duration::from_millis(800) || runs >= 300 {
+            return (best, result);
+        }
     }
-    println!("{name:<60} {:>10.3} ms  {result:?}", best.as_secs_f64() * 1000.0);
 }
 
-#[expect(clippy::disallowed_methods, reason = "measuring is all that this program does")]
-fn now() -> Instant {
-    Instant::now()
+fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).expect("less than a second"))
 }

@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_jepsen::explain::{Picture, html};
 use quorate_jepsen::format::{self, Format, FormatError, ReadOptions, Recording};
@@ -48,7 +50,7 @@ struct InputArguments {
 
 #[derive(clap::Args)]
 struct CheckArguments {
-    /// Histories; `-` is the standard input.
+    /// Histories, packed by gzip or not; `-` is the standard input.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// What the history is of; a wrong name is answered with all there are. Guessed by the operations if not
@@ -85,6 +87,10 @@ struct CheckArguments {
     /// Give up on a file that needs more memory than so many megabytes.
     #[arg(long, value_name = "MEGABYTES", default_value_t = 2048)]
     memory_limit: u64,
+    /// How many keys are searched at once; as many as there are processors if not given. The memory is shared
+    /// among them.
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<usize>,
     /// Units of the history's time that make a second, for the lifetime of etcd's leases.
     #[arg(long, value_name = "UNITS")]
     ticks_per_second: Option<u64>,
@@ -260,8 +266,14 @@ fn check(arguments: &CheckArguments) -> Status {
         },
     };
     let progress = progress(arguments.files.len());
+    listen_for_interrupts();
     let mut worst = Status::Valid;
     for file in &arguments.files {
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            eprintln!("interrupted: {} and what follows was not checked", file.display());
+            worst = worst.worse(Status::Unknown);
+            break;
+        }
         progress.set_message(file.display().to_string());
         let status = check_file(file, arguments, &semantics, &progress);
         worst = worst.worse(status);
@@ -269,6 +281,19 @@ fn check(arguments: &CheckArguments) -> Status {
     }
     progress.finish_and_clear();
     worst
+}
+
+/// Whether the user has had enough.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The first interrupt ends the check with what is known, the second ends the program.
+fn listen_for_interrupts() {
+    // Without a handler an interrupt ends the program at once, which is no harm.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(Status::Unknown as u8));
+        }
+    });
 }
 
 /// A bar for people; hidden unless somebody watches and there is something to wait for.
@@ -294,7 +319,7 @@ fn check_file(
     let limit = Duration::from_secs(arguments.time_limit);
     let stop = || {
         progress.tick();
-        begun.elapsed() >= limit
+        begun.elapsed() >= limit || INTERRUPTED.load(Ordering::Relaxed)
     };
     let mut settings =
         Settings { model: arguments.model, semantics: semantics.clone(), ..Settings::default() };
@@ -306,7 +331,14 @@ fn check_file(
     (settings.permits, settings.total) = (arguments.permits, arguments.total);
     settings.negative_balances = arguments.negative_balances;
     settings.etcd.ticks_per_second = arguments.ticks_per_second;
-    settings.limits = Limits { bytes: arguments.memory_limit << 20, stop: Some(&stop), ..Limits::default() };
+    settings.limits = Limits {
+        bytes: arguments.memory_limit << 20,
+        threads: arguments
+            .threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)),
+        stop: Some(&stop),
+        ..Limits::default()
+    };
     match judge(&recording, &settings) {
         Ok(report) => {
             progress.suspend(|| print_report(file, &report, elapsed.get(), arguments.json));
@@ -352,6 +384,13 @@ fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
     } else {
         bytes = std::fs::read(file).map_err(|error| error.to_string())?;
     }
+    if bytes.starts_with(GZIP) {
+        let mut unpacked = Vec::new();
+        MultiGzDecoder::new(bytes.as_slice())
+            .read_to_end(&mut unpacked)
+            .map_err(|error| format!("expected a whole gzip file: {error}"))?;
+        bytes = unpacked;
+    }
     let text = String::from_utf8(bytes).map_err(|error| not_text(&error))?;
     let format = arguments.format.map(|format| match format {
         FormatName::Edn => Format::Edn,
@@ -367,6 +406,9 @@ fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
     let options = ReadOptions { independent: arguments.independent, lenient: arguments.lenient };
     format::read(&text, format, options).map_err(|error| error.to_string())
 }
+
+/// What files begin with that are packed by gzip.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 fn not_text(error: &std::string::FromUtf8Error) -> String {
     let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];

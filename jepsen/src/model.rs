@@ -40,11 +40,11 @@ use crate::history::Operation;
 
 /// A sequential object. Only the first two functions are needed; the others make checks faster or their
 /// messages clearer, and each must keep its promise or verdicts go wrong.
-pub trait Model {
+pub trait Model: Sync {
     /// What can be asked.
-    type Input: Clone + Eq + Hash + Debug;
+    type Input: Clone + Eq + Hash + Debug + Sync;
     /// What can be answered.
-    type Output: Clone + Eq + Hash + Debug;
+    type Output: Clone + Eq + Hash + Debug + Sync;
     /// What is remembered. Equal states must behave alike.
     type State: Clone + Eq + Hash + Debug;
 

@@ -227,3 +227,55 @@ fn a_search_that_runs_out_says_so() {
     let verdict = check(&Register::default(), &history, &limits);
     assert!(matches!(&verdict, Verdict::Unknown(why) if why.contains("stopped")), "{verdict}");
 }
+
+/// A register with thousands of writes that were never answered, and a few reads after them.
+fn wide_history(reads: &[i64]) -> History<RegisterInput, RegisterOutput> {
+    let mut history = History::new();
+    for number in 0..3000 {
+        history.invoke(number, number, RegisterInput::Write(None, Value::Int(number as i64 % 3)));
+    }
+    for (number, value) in (0..).zip(reads) {
+        let read = history.invoke(9000, 4000 + 2 * number, RegisterInput::Read(None));
+        history.ok(read, 4001 + 2 * number, RegisterOutput::Value(Value::Int(*value)));
+    }
+    history
+}
+
+#[test]
+fn thousands_of_pending_operations_are_no_reason_to_give_up() {
+    let limits = Limits { configurations: 100_000, ..Limits::default() };
+    let verdict = check(&Register::default(), &wide_history(&[0, 2, 1, 0]), &limits);
+    assert!(verdict.is_valid(), "{verdict}");
+    let verdict = check(&Register::default(), &wide_history(&[0, 2, 1, 7]), &limits);
+    assert!(verdict.is_invalid(), "{verdict}");
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_unknown_and_says_so() {
+    let limits = Limits { bytes: 1 << 14, ..Limits::default() };
+    let Verdict::Unknown(reason) = check(&Register::default(), &wide_history(&[0, 2]), &limits) else {
+        panic!("three thousand pending operations fit into sixteen kilobytes");
+    };
+    assert!(reason.contains("memory"), "{reason}");
+}
+
+#[test]
+fn threads_change_no_verdict_and_no_evidence() {
+    let mut invalid = 0;
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let history = random_history(&mut random, 24, |random| {
+            let key = random.pick(&["a", "b", "c", "d"]).to_string();
+            let text = random.pick(&["", "x", "y"]).to_string();
+            match random.below(3) {
+                0 => (KeyValueInput::Get(key), Some(text)),
+                _ => (KeyValueInput::Put(key, text), None),
+            }
+        });
+        let alone = check(&KeyValue, &history, &Limits::default());
+        let together = check(&KeyValue, &history, &Limits { threads: 3, ..Limits::default() });
+        assert_eq!(alone, together, "seed {seed}");
+        invalid += u32::from(alone.is_invalid());
+    }
+    assert!((50..350).contains(&invalid), "right and wrong histories: {invalid} of 400 are wrong");
+}

@@ -54,7 +54,7 @@ impl Default for Reductions {
 }
 
 /// The widest configuration that is compiled in.
-pub(super) const SLOTS_MAX: usize = 1024;
+pub(super) const SLOTS_MAX: usize = 1 << 16;
 
 /// What a search found.
 pub(super) enum Outcome {
@@ -82,6 +82,14 @@ pub(super) struct Used {
     pub bytes: u64,
 }
 
+impl Used {
+    /// Adds what another search has used.
+    pub fn add(&mut self, other: Used) {
+        self.configurations += other.configurations;
+        self.bytes = self.bytes.max(other.bytes);
+    }
+}
+
 /// Searches a prepared partition for a linearization.
 pub(super) fn explore<'m, M: Model>(
     model: &M,
@@ -95,7 +103,9 @@ pub(super) fn explore<'m, M: Model>(
         65..=128 => Explorer::<M, 2>::new(model, window, states, limits, used).run(),
         129..=256 => Explorer::<M, 4>::new(model, window, states, limits, used).run(),
         257..=512 => Explorer::<M, 8>::new(model, window, states, limits, used).run(),
-        513..=SLOTS_MAX => Explorer::<M, 16>::new(model, window, states, limits, used).run(),
+        513..=1024 => Explorer::<M, 16>::new(model, window, states, limits, used).run(),
+        1025..=8192 => Explorer::<M, 128>::new(model, window, states, limits, used).run(),
+        8193..=SLOTS_MAX => Explorer::<M, 1024>::new(model, window, states, limits, used).run(),
         width => Outcome::GaveUp(Exhausted::Width(width)),
     }
 }
@@ -207,11 +217,14 @@ impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
         if self.used.configurations > self.limits.configurations {
             return Some(Exhausted::Configurations);
         }
-        if !self.used.configurations.is_multiple_of(1024) {
+        // A wide configuration is as much work as many narrow ones.
+        if !self.used.configurations.is_multiple_of((1024 / W as u64).max(16)) {
             return None;
         }
-        let bytes =
-            self.seen.bytes() + self.stack.len() * size_of::<Configuration<W>>() + self.states.bytes();
+        let bytes = self.window.bytes()
+            + self.seen.bytes()
+            + self.stack.capacity() * size_of::<Configuration<W>>()
+            + self.states.bytes();
         self.used.bytes = self.used.bytes.max(bytes as u64);
         if bytes as u64 > self.limits.bytes {
             return Some(Exhausted::Bytes);

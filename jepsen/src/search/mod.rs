@@ -24,10 +24,12 @@ pub use partition::check;
 pub struct Limits<'a> {
     /// Configurations to visit, all partitions together.
     pub configurations: u64,
-    /// Memory for configurations, about.
+    /// Memory for a search, about: configurations, states, and what is prepared. Threads share it.
     pub bytes: u64,
+    /// How many independent parts are searched at once. The verdict does not depend on it.
+    pub threads: usize,
     /// Asked every thousand configurations or so: true ends the check. For time limits and cancellation.
-    pub stop: Option<&'a dyn Fn() -> bool>,
+    pub stop: Option<&'a (dyn Fn() -> bool + Sync)>,
     /// Whether to shrink a refuted history to what shows it. Takes longer than the verdict.
     pub explain: bool,
     /// Which reductions to use: all, unless a test wants to compare.
@@ -39,6 +41,7 @@ impl Default for Limits<'_> {
         Limits {
             configurations: u64::MAX,
             bytes: 2 << 30,
+            threads: 1,
             stop: None,
             explain: true,
             reductions: Reductions::ALL,

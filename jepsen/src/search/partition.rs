@@ -5,6 +5,7 @@
 //! limits: a part that is easily refuted is not kept waiting by one that is hard.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::explore::{Outcome, Used, explore};
 use super::shrink;
@@ -23,13 +24,19 @@ pub fn check<M: Model>(model: &M, history: &History<M::Input, M::Output>, limits
     let mut used = Used::default();
     let mut round = FIRST_ROUND;
     loop {
+        let left = limits.configurations.saturating_sub(used.configurations);
+        let in_round = Limits { configurations: round.min(left), ..*limits };
+        let searched = search_all(model, &open, &in_round);
         let mut given_up = None;
         let mut still_open = Vec::new();
-        for part in open {
-            match part.search(model, limits, round, &mut used) {
+        for (part, searched) in open.into_iter().zip(searched) {
+            // Behind a refuted part nothing was searched.
+            let Some((found, spent)) = searched else { break };
+            used.add(spent);
+            match found {
                 Found::Linearizable => {}
                 Found::Refuted(violation) => return Verdict::Invalid(violation),
-                Found::Open => still_open.push(part),
+                Found::GaveUp(Exhausted::Configurations) if round < left => still_open.push(part),
                 Found::GaveUp(exhausted) => given_up = given_up.or(Some((exhausted, part))),
             }
         }
@@ -42,6 +49,42 @@ pub fn check<M: Model>(model: &M, history: &History<M::Input, M::Output>, limits
         open = still_open;
         round = round.saturating_mul(GROWTH);
     }
+}
+
+/// Searches all parts, on several threads if asked for. What comes back is what one thread would have found:
+/// results up to the first refuted part.
+fn search_all<M: Model>(model: &M, parts: &[Part<'_, M>], limits: &Limits<'_>) -> Vec<Option<(Found, Used)>> {
+    let threads = limits.threads.clamp(1, parts.len().max(1));
+    let share = Limits { bytes: limits.bytes / threads as u64, ..*limits };
+    let (next, refuted) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= parts.len() || index > refuted.load(Ordering::Relaxed) {
+                return done;
+            }
+            let mut used = Used::default();
+            let found = parts[index].search(model, &share, &mut used);
+            if matches!(found, Found::Refuted(_)) {
+                refuted.fetch_min(index, Ordering::Relaxed);
+            }
+            done.push((index, (found, used)));
+        }
+    };
+    let mut results: Vec<Option<(Found, Used)>> = parts.iter().map(|_| None).collect();
+    let mut keep = |(index, result): (usize, _)| results[index] = Some(result);
+    if threads == 1 {
+        work().into_iter().for_each(keep);
+    } else {
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for worker in workers {
+                worker.join().expect("a model panicked").into_iter().for_each(&mut keep);
+            }
+        });
+    }
+    results
 }
 
 fn unknown<M: Model>(exhausted: Exhausted, part: &Part<'_, M>, used: Used) -> Verdict {
@@ -64,8 +107,6 @@ pub(super) struct Part<'h, M: Model> {
 enum Found {
     Linearizable,
     Refuted(Violation),
-    /// Not within this round.
-    Open,
     GaveUp(Exhausted),
 }
 
@@ -91,7 +132,7 @@ fn whole<M: Model>(history: &History<M::Input, M::Output>) -> Part<'_, M> {
 }
 
 impl<M: Model> Part<'_, M> {
-    fn search(&self, model: &M, limits: &Limits<'_>, round: u64, used: &mut Used) -> Found {
+    fn search(&self, model: &M, limits: &Limits<'_>, used: &mut Used) -> Found {
         if let Some(decided) = model.decide(&self.operations) {
             return match decided {
                 Ok(()) => Found::Linearizable,
@@ -100,11 +141,11 @@ impl<M: Model> Part<'_, M> {
                 }
             };
         }
-        let allowed = used.configurations.saturating_add(round).min(limits.configurations);
-        let in_round = Limits { configurations: allowed, ..*limits };
-        let window = Window::new(model, &self.operations);
+        let Some(window) = Window::new(model, &self.operations, limits.bytes) else {
+            return Found::GaveUp(Exhausted::Bytes);
+        };
         let mut states = States::new(model, model.init(), window.classes.clone());
-        match explore(model, &window, &mut states, &in_round, used) {
+        match explore(model, &window, &mut states, limits, used) {
             Outcome::Linearizable => Found::Linearizable,
             Outcome::Refuted(deepest) => {
                 let stuck = window.returns[deepest.at].operation as usize;
@@ -115,7 +156,6 @@ impl<M: Model> Part<'_, M> {
                 };
                 Found::Refuted(self.violation("not-linearizable", core.operations, core.sentence))
             }
-            Outcome::GaveUp(Exhausted::Configurations) if allowed < limits.configurations => Found::Open,
             Outcome::GaveUp(exhausted) => Found::GaveUp(exhausted),
         }
     }

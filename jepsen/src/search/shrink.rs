@@ -129,7 +129,7 @@ impl<M: Model> Shrinker<'_, M> {
         let indices: Vec<usize> = part.iter().copied().collect();
         let operations: Vec<&Operation<_, _>> =
             indices.iter().map(|index| &self.operations[*index]).collect();
-        let window = Window::new(self.model, &operations);
+        let window = Window::new(self.model, &operations, self.limits.bytes)?;
         let mut states = States::new(self.model, start, window.classes.clone());
         let limits =
             Limits { configurations: CONFIGURATIONS_MAX, reductions: Reductions::ALL, ..*self.limits };

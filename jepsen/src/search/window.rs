@@ -60,7 +60,9 @@ pub(super) struct Return {
 }
 
 impl<'h, M: Model> Window<'h, M> {
-    pub fn new(model: &M, operations: &[&'h Operation<M::Input, M::Output>]) -> Self {
+    /// Prepares a partition; none if that takes more than so many bytes. With thousands of operations
+    /// pending at once, every one of thousands of returns sees all of them.
+    pub fn new(model: &M, operations: &[&'h Operation<M::Input, M::Output>], bytes_max: u64) -> Option<Self> {
         let (classes, members) = classify(model, operations);
         let reads = members.iter().map(|(_, is_read)| *is_read).collect::<Vec<bool>>();
         let mut ends = ends(operations, &reads);
@@ -89,8 +91,17 @@ impl<'h, M: Model> Window<'h, M> {
         };
         for end in ends {
             builder.add(end);
+            if builder.window.bytes() as u64 > bytes_max {
+                return None;
+            }
         }
-        builder.finish()
+        Some(builder.finish())
+    }
+
+    /// The memory that this takes.
+    pub fn bytes(&self) -> usize {
+        let members = self.writes.capacity() + self.reads.capacity() + self.unknown.capacity();
+        members * size_of::<Member>() + self.returns.capacity() * size_of::<Return>()
     }
 
     pub fn writes(&self, at: usize) -> &[Member] {

@@ -1,11 +1,12 @@
-//! A dumb, correct etcd and clients that use it concurrently: the source of random histories.
+//! A dumb, correct etcd and a register, and clients that use them concurrently: the source of random histories.
 #![allow(dead_code, reason = "every test binary uses a part of this")]
 
 use quorate_jepsen::etcd::{
     Bytes, Compare, Delete, EtcdHistory, Event, KeyValue, Keys, Put, Range, Relation, Reply, Request,
     Response, SortOrder, SortTarget, Store, Target, Txn, WatchRequest, WatchResponse, WatchStream,
 };
-use quorate_jepsen::{Operation, Returned};
+use quorate_jepsen::models::{RegisterInput, RegisterOutput};
+use quorate_jepsen::{History, Operation, Returned, Value};
 
 /// A small deterministic generator (xorshift), so that a failing case is named by its seed.
 pub struct Random(u64);
@@ -302,4 +303,56 @@ pub fn spoil(random: &mut Random, history: &mut EtcdHistory) -> bool {
         },
     }
     true
+}
+
+/// A register as a correct system would serve it; `values` zero: every write is of a new value.
+pub fn register_history(
+    operations: u64,
+    clients: u64,
+    values: u64,
+) -> History<RegisterInput, RegisterOutput> {
+    let mut random = Random::new(operations + clients);
+    let mut idle = vec![0; clients as usize];
+    let mut plan: Vec<(u64, u64, u64, u64)> = (0..operations)
+        .map(|number| {
+            let process = number % clients;
+            let call = idle[process as usize] + 1;
+            let effect = call + random.below(1000);
+            let end = effect + random.below(1000);
+            idle[process as usize] = end;
+            (effect, call, end, process)
+        })
+        .collect();
+    plan.sort_unstable();
+    let mut state = Value::Nil;
+    let mut written = 0;
+    let mut value = |random: &mut Random| {
+        written += 1;
+        Value::Int(if values == 0 { written } else { random.below(values) as i64 })
+    };
+    let mut history = History::new();
+    for (_, call, end, process) in plan {
+        let (input, output) = match random.below(if values == 0 { 2 } else { 3 }) {
+            0 => (RegisterInput::Read(None), RegisterOutput::Value(state.clone())),
+            1 => {
+                state = value(&mut random);
+                (RegisterInput::Write(None, state.clone()), RegisterOutput::Done)
+            }
+            _ => {
+                let (from, to) = (value(&mut random), value(&mut random));
+                let swapped = from == state;
+                if swapped {
+                    state = to.clone();
+                }
+                (RegisterInput::CompareAndSet(None, from, to), RegisterOutput::Swapped(swapped))
+            }
+        };
+        history.operations.push(Operation {
+            process,
+            call,
+            input,
+            returned: Some(Returned { at: end, output }),
+        });
+    }
+    history
 }
