@@ -58,7 +58,11 @@ impl Checks<'_> {
                         internal = self.internal(index, steps, number);
                     }
                 }
-                StepKind::Append if committed && self.chain[number] != NOBODY => {
+                StepKind::Append if self.chain[number] != NOBODY => {
+                    internal = internal || self.own_order(index, steps, number);
+                    if !committed {
+                        continue;
+                    }
                     if !future {
                         future = self.future(index, steps, number);
                     }
@@ -154,6 +158,29 @@ impl Checks<'_> {
             before = self.chain[before as usize];
         }
         false
+    }
+
+    /// Whether the list shows an append before or without an earlier one of the same transaction.
+    fn own_order(&mut self, index: Index, steps: &[Step], number: usize) -> bool {
+        let append = &steps[number];
+        let mut before = self.chain[number];
+        while before != NOBODY && steps[before as usize].kind != StepKind::Append {
+            before = self.chain[before as usize];
+        }
+        if before == NOBODY {
+            return false;
+        }
+        let place = |step: &Step| self.versions.place(step.key, self.transactions.values(step)[0]);
+        let (earlier, later) = (place(&steps[before as usize]), place(append));
+        let wrong = later.is_some() && earlier.is_none_or(|earlier| Some(earlier) > later);
+        if wrong {
+            let sentence = format!(
+                "a transaction's appends to key {} are not in the list in the order in which it made them",
+                self.name(append)
+            );
+            self.report(Anomaly::INTERNAL, &[index], sentence);
+        }
+        wrong
     }
 
     /// Whether an append was read by its own transaction before.

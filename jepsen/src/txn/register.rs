@@ -101,6 +101,11 @@ impl<'t> Registers<'t> {
         writers.iter().any(|writers| writers[version as usize] != NOBODY)
     }
 
+    /// Whether a transaction wrote a version and then wrote its key again.
+    pub fn is_between(&self, version: Version, transaction: Index) -> bool {
+        self.intermediate[version as usize] == transaction
+    }
+
     /// Returns the versions that two transactions wrote.
     fn find_writers(&mut self) -> FastMap<Version, (Index, Index)> {
         let mut twice = FastMap::default();
@@ -242,9 +247,14 @@ impl<'t> Registers<'t> {
         let mut last: FastMap<(u64, u32), Version> = FastMap::default();
         let mut pairs = Vec::new();
         for index in by_call(self.transactions) {
-            let process = self.transactions.list[index as usize].process;
+            let transaction = &self.transactions.list[index as usize];
             for (key, first, left) in self.touched(index) {
-                let before = last.insert((process, key), left);
+                let place = (transaction.process, key);
+                let before = last.get(&place).copied();
+                // What may have happened may also happen only later.
+                if transaction.outcome == Outcome::Committed {
+                    last.insert(place, left);
+                }
                 pairs.extend(before.filter(|before| *before != first).map(|before| (before, first)));
             }
         }

@@ -150,11 +150,20 @@ impl<'r, 't> Weak<'r, 't> {
             sessions: Vec::new(),
             writers: vec![Vec::new(); transactions.keys()],
         };
+        // Who was read from did commit, whatever its client knows.
+        let mut read_from = vec![false; transactions.list.len()];
+        for index in 0..transactions.list.len() as Index {
+            for read in registers.reads.of(index) {
+                let writer = registers.writer[*read as usize];
+                if writer != NOBODY {
+                    read_from[writer as usize] = true;
+                }
+            }
+        }
         let mut numbers: FastMap<u64, u32> = FastMap::default();
         for index in by_call(transactions) {
             let transaction = &transactions.list[index as usize];
-            // Of those nobody knows about, only what was read counts: then they did commit.
-            if transaction.outcome == Outcome::Aborted {
+            if transaction.outcome != Outcome::Committed && !read_from[index as usize] {
                 continue;
             }
             let next = numbers.len() as u32;
@@ -229,8 +238,9 @@ impl<'r, 't> Weak<'r, 't> {
         }
         let steps: &[Step] = &self.transactions.steps[range.clone()];
         for (number, step) in steps.iter().enumerate().filter(|(_, step)| step.kind == StepKind::Read) {
-            let from = self.registers.writer[self.registers.of_step[range.start + number] as usize];
-            if from != index {
+            let version = self.registers.of_step[range.start + number];
+            let from = self.registers.writer[version as usize];
+            if from != index && !self.registers.is_between(version, index) {
                 into.push(Read { at: number as u32, key: step.key, from });
             }
         }
