@@ -50,8 +50,8 @@ impl fmt::Display for Summary {
 pub struct Finished {
     /// The run's options.
     pub options: Options,
-    /// What happened, as a scenario.
-    pub scenario: Scenario,
+    /// What happened, as a scenario, if that was asked for.
+    pub scenario: Option<Scenario>,
     /// The first property that was broken.
     pub violation: Option<Violation>,
     /// The operations of the history that cannot be explained, if that is what was broken.

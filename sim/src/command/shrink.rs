@@ -101,9 +101,9 @@ fn alone(shrink: &Shrink) -> Result<ExitCode, String> {
 fn find(shrink: &Shrink) -> Result<Scenario, String> {
     let run = |seed: u64| {
         let options = shrink.overrides.options(seed);
-        core::execute(&Plan::Drawn(&options), Watch::default())
+        core::execute(&Plan::Drawn(&options), Watch { scenario: true, ..Watch::default() })
     };
-    let failed = |finished: Finished| finished.violation.is_some().then_some(finished.scenario);
+    let failed = |finished: Finished| finished.scenario.filter(|_| finished.violation.is_some());
     if let Some(seed) = shrink.seed {
         return failed(run(seed))
             .ok_or_else(|| format!("seed {seed} violates nothing: there is nothing to shrink"));

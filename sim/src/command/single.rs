@@ -22,13 +22,19 @@ pub struct Leave {
     pub report: Option<PathBuf>,
 }
 
+impl Leave {
+    fn watch(&self, print: bool) -> Watch {
+        Watch { print, record: self.report.is_some(), scenario: self.scenario_out.is_some() }
+    }
+}
+
 /// Runs one seed.
 #[must_use]
 pub fn seed(seed: u64, overrides: &Overrides, leave: &Leave, print: bool) -> ExitCode {
     let options = overrides.options(seed);
     println!("{}", banner(&options));
     let clock = start_clock();
-    let watch = Watch { print, record: leave.report.is_some() };
+    let watch = leave.watch(print);
     let finished = core::execute(&Plan::Drawn(&options), watch);
     let wall = clock.elapsed();
     if !leave_files(&finished, leave) {
@@ -56,7 +62,7 @@ pub fn scenarios(files: &[PathBuf], leave: &Leave, print: bool) -> ExitCode {
                 continue;
             }
         };
-        let watch = Watch { print, record: leave.report.is_some() };
+        let watch = leave.watch(print);
         let finished = core::execute(&Plan::Scripted(&scenario), watch);
         if !leave_files(&finished, leave) {
             return ExitCode::FAILURE;
@@ -83,7 +89,8 @@ pub fn read(path: &Path) -> Result<Scenario, String> {
 
 /// Writes what was asked for. False if that failed.
 fn leave_files(finished: &Finished, leave: &Leave) -> bool {
-    let scenario = leave.scenario_out.iter().map(|path| ("scenario", path, finished.scenario.to_string()));
+    let scenario = leave.scenario_out.iter().zip(&finished.scenario);
+    let scenario = scenario.map(|(path, scenario)| ("scenario", path, scenario.to_string()));
     let report = leave.report.iter().map(|path| ("report", path, page::draw(finished)));
     scenario.chain(report).all(|(what, path, text)| {
         let written = std::fs::write(path, text);

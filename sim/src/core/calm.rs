@@ -68,6 +68,7 @@ impl Simulation {
 
     /// Undoes everything, and starts to ask for a write until one is served.
     fn calm(&mut self) {
+        self.script_must_be_over();
         if let Some(mut nemesis) = self.nemesis.take() {
             nemesis.finish(self);
             self.faults_begun = nemesis.begun().to_vec();

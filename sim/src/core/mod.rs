@@ -107,6 +107,7 @@ pub struct Simulation {
     /// The first broken property.
     violation: Option<Violation>,
     buffer: Vec<u8>,
+    watch: Watch,
 }
 
 /// What happens in a run.
@@ -125,6 +126,8 @@ pub struct Watch {
     pub print: bool,
     /// Keeps every event, for a picture of the run.
     pub record: bool,
+    /// Writes down what happened as a scenario.
+    pub scenario: bool,
 }
 
 /// Runs a plan to its end, or until a property is broken.
@@ -143,7 +146,7 @@ pub fn execute(plan: &Plan<'_>, watch: Watch) -> Finished {
 
 /// Runs a seed to its end. `print` prints every event.
 pub fn run(options: &Options, print: bool) -> Result<Summary, Box<Failure>> {
-    execute(&Plan::Drawn(options), Watch { print, record: false }).into_result()
+    execute(&Plan::Drawn(options), Watch { print, ..Watch::default() }).into_result()
 }
 
 impl Simulation {
@@ -190,6 +193,7 @@ impl Simulation {
             crashes: 0,
             violation: None,
             buffer: Vec::new(),
+            watch,
             options: options.clone(),
         }
     }
@@ -588,7 +592,7 @@ impl Simulation {
 
     /// Judges the history, and tells what became of the run.
     fn finish(self) -> Finished {
-        let mut scenario = self.as_scenario();
+        let mut scenario = self.watch.scenario.then(|| self.as_scenario());
         let reached = self.coverage.reached();
         let Simulation { options, time, recorder, trace, crashes, mut violation, .. } = self;
         let summary = Summary {
@@ -606,7 +610,7 @@ impl Simulation {
         {
             (violation, suspects) = (Some(found), operations);
         }
-        if let Some(violation) = &violation {
+        if let (Some(violation), Some(scenario)) = (&violation, &mut scenario) {
             scenario.expect = Expect::Violation(violation.invariant.to_owned());
         }
         Finished { options, scenario, violation, suspects, reached, summary, trace, history }

@@ -14,12 +14,17 @@ use crate::trace::StatusLine;
 pub struct Script {
     steps: Vec<Step>,
     armed: Vec<usize>,
+    happened: Vec<bool>,
 }
 
 impl Script {
     /// A scenario's lines.
     pub fn new(scenario: &Scenario) -> Script {
-        Script { steps: scenario.steps.clone(), armed: Vec::new() }
+        Script {
+            steps: scenario.steps.clone(),
+            armed: Vec::new(),
+            happened: vec![false; scenario.steps.len()],
+        }
     }
 }
 
@@ -85,7 +90,9 @@ impl Simulation {
 
     /// A line is due.
     pub(super) fn script_acts(&mut self, step: usize) {
-        let Some(line) = self.script.as_ref().map(|script| script.steps[step].clone()) else { return };
+        let Some(script) = &mut self.script else { return };
+        script.happened[step] = true;
+        let line = script.steps[step].clone();
         match line.action {
             Action::Fault { fault, lasts } => {
                 let lasts = lasts.unwrap_or(self.options.storm);
@@ -121,6 +128,16 @@ impl Simulation {
             }
         }
         self.arm(step + 1);
+    }
+
+    /// The storm is over: a line that waits still would make the scenario say less than it seems to.
+    pub(super) fn script_must_be_over(&mut self) {
+        let Some(script) = &self.script else { return };
+        let waits = |(line, happened): &(&Step, &bool)| !**happened && !matches!(line.when, When::At(_));
+        if let Some((line, _)) = script.steps.iter().zip(&script.happened).find(waits) {
+            let detail = format!("line {} never happened: {line}", line.line);
+            self.demand(Err(Violation { invariant: "scenario", detail }));
+        }
     }
 
     /// Lets the nemesis do something. True if there is none any more, because the storm is over.

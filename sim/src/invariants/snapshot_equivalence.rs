@@ -33,4 +33,4 @@ impl SnapshotEquivalence {
 }
 
 /// A walk over everything is not for every entry. What a snapshot has lost stays lost for a while.
-const STRIDE: u64 = 32;
+const STRIDE: u64 = 128;

@@ -199,7 +199,7 @@ mod tests {
     fn a_page_holds_the_run_and_nothing_that_would_end_it_early() {
         let mut options = Options::draw(0);
         options.storm = std::time::Duration::from_secs(2);
-        let finished = core::execute(&Plan::Drawn(&options), Watch { print: false, record: true });
+        let finished = core::execute(&Plan::Drawn(&options), Watch { record: true, ..Watch::default() });
         let page = super::draw(&finished);
         assert!(!["TITLE", "STYLE", "DATA", "SCRIPT"].iter().any(|name| page.contains(&format!("/*{name}"))));
         assert_eq!(page.matches("</script>").count(), 2);

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! A line with `at` stands alone. Any other waits for the line before it: `after` for so long, `when` until
-//! something is so, as often as it takes. When the storm ends (`storm 10s`), all faults end, and the run
+//! something is so; each must happen before the storm ends. When the storm ends (`storm 10s`), all faults end, and the run
 //! demands what every run demands (see [`crate::core`]).
 
 mod faults;

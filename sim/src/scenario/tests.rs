@@ -86,9 +86,13 @@ fn a_seed_written_as_a_scenario_is_the_same_run() {
     for seed in 0..4 {
         let mut options = Options::draw(seed);
         options.storm = Duration::from_secs(6);
-        let drawn = core::execute(&core::Plan::Drawn(&options), core::Watch::default());
+        let drawn = core::execute(
+            &core::Plan::Drawn(&options),
+            core::Watch { scenario: true, ..core::Watch::default() },
+        );
         assert!(drawn.violation.is_none(), "seed {seed}: {:?}", drawn.violation);
-        let scenario = parse(&drawn.scenario.to_string()).expect("what was written can be read");
+        let scenario = parse(&drawn.scenario.expect("it was asked for").to_string())
+            .expect("what was written can be read");
         let scripted = core::execute(&core::Plan::Scripted(&scenario), core::Watch::default());
         assert_eq!(scripted.violation, None, "seed {seed}");
         assert_eq!(scripted.summary, drawn.summary, "seed {seed}");
