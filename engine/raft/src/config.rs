@@ -13,7 +13,8 @@ pub struct Config {
     pub id: NodeId,
     /// A follower that hears nothing from a leader for a random time between this and twice this
     /// starts an election. For as long as this after it heard from a leader it refuses to help
-    /// anybody else's election; a leader that has not heard from a quorum for as long steps down.
+    /// anybody else's election; a leader that has not heard from a quorum for as long steps down. And for as long, a
+    /// leader waits for its successor to take over, and tells those who were removed that they were.
     pub election_timeout: Duration,
     /// How often a leader with nothing to say says so.
     pub heartbeat_interval: Duration,

@@ -95,6 +95,9 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
             let known = self.entries.entry(entry.position()).or_insert_with(|| seen.clone());
             assert!(*known == seen, "two logs differ at or before {}", entry.position());
             previous = entry.term;
+            if let Payload::Membership(_) = entry.payload {
+                check_settled(entry, raft);
+            }
         }
     }
 
@@ -107,18 +110,21 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
     ) {
         let position = entry.position();
         let term = members[&id].raft.as_ref().map_or(Term(0), |raft| raft.status().term);
+        let raft = members[&id].raft.as_ref().expect("who commits runs");
+        let configuration = match &entry.payload {
+            Payload::Membership(membership) => &membership.configuration,
+            _ => raft.configuration(),
+        };
         let mut news = None;
         let (known, lowest) = self.committed.entry(entry.index).or_insert_with(|| {
-            let holds = |id: NodeId| members.get(&id).is_some_and(|member| member.disk.holds(position));
-            let raft = members[&id].raft.as_ref().expect("who commits runs");
-            assert!(raft.configuration().agrees(holds), "{position} is committed without a durable quorum");
+            let holds = |id: &NodeId| members.get(id).is_some_and(|member| member.disk.holds(position));
+            let held = majority(&configuration.voters, holds) && majority(&configuration.outgoing, holds);
+            assert!(held, "{position} is committed without a durable quorum of {configuration}");
+            if matches!(entry.payload, Payload::Membership(_)) {
+                news = Some(configuration);
+            }
             (position, term)
         });
-        if let Payload::Membership(membership) = &entry.payload
-            && !self.configurations.contains_key(&entry.index)
-        {
-            news = Some(&membership.configuration);
-        }
         assert!(*known == position, "n{id} commits {position}, others {known}");
         *lowest = (*lowest).min(term);
         if let Some(configuration) = news {
@@ -178,11 +184,26 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
         assert!(status.term >= *term, "the term of n{id} went down");
         assert!(status.commit >= *commit, "the commit index of n{id} went down");
         (*term, *commit) = (status.term, status.commit);
+        self.check_configuration(id, raft);
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(status.term).or_insert(id);
             assert!(leader == id, "term {} has two leaders, n{leader} and n{id}", status.term);
             self.check_completeness(id, status.term, raft);
         }
+    }
+
+    /// The latest configuration in a log is the one in force (Raft §6), be it in an entry or before the first one.
+    fn check_configuration(&self, id: NodeId, raft: &Raft<C>) {
+        let start = raft.log().next().map_or(raft.status().last.index, |entry| entry.index.prev());
+        let snapshot =
+            self.configurations.range(..=start).next_back().map(|(_, configuration)| configuration);
+        let latest = raft.log().filter_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some(&membership.configuration),
+            _ => None,
+        });
+        let latest = latest.last().or(snapshot);
+        let found = raft.configuration();
+        assert!(latest == Some(found), "n{id} is in {found}, which is not the latest in its log");
     }
 
     /// Leader completeness (Raft §5.4): a leader has everything committed in earlier terms. (Not in
@@ -194,4 +215,24 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
             assert!(has, "n{id} leads term {term} without the committed {position}");
         }
     }
+}
+
+/// Whether more than half of these say yes, if there are any. (Not by the code that is being tested.)
+fn majority(voters: &BTreeSet<NodeId>, yes: impl Fn(&NodeId) -> bool) -> bool {
+    voters.is_empty() || 2 * voters.iter().filter(|&id| yes(id)).count() > voters.len()
+}
+
+/// A leader appends a configuration only when the one before it, and an entry of its own term, are committed (thesis
+/// §4.1; Ongaro, raft-dev 2015). What is committed only now, in the turn that writes the entry, is let pass.
+fn check_settled<C: Command>(entry: &Entry<C>, raft: &Raft<C>) {
+    let status = raft.status();
+    if status.role != Role::Leader || entry.term != status.term {
+        return;
+    }
+    let own = raft.term_at(status.commit).is_none_or(|term| term == status.term);
+    assert!(own, "n{} changes the membership before anything of its term is committed", status.id);
+    let earlier = raft.log().take_while(|earlier| earlier.index < entry.index);
+    let before = earlier.filter(|entry| matches!(entry.payload, Payload::Membership(_))).last();
+    let settled = before.is_none_or(|before| before.index <= status.commit);
+    assert!(settled, "n{} changes the membership while another change is not committed", status.id);
 }
