@@ -1,8 +1,8 @@
 //! `quorate local`: a cluster on this machine, to try things out.
 //!
 //! Every member is a process of its own, so that it can be killed like one. This process only starts them,
-//! says how to reach and how to harm them, and does what is typed: `kill 2`, `stop 2`, `start 2`, `wipe 2`, `status`,
-//! `quit`. It stops all members when it ends.
+//! says how to reach and how to harm them, and does what is typed: `kill 2`, `stop 2`, `start 2`, `wipe 2`,
+//! `add`, `remove 2`, `status`, `quit`. It stops all members when it ends.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,10 +12,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Parser;
+use prost::Message;
+use quorate_proto::etcdserverpb as pb;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
+
+use crate::http2;
 
 /// Start a cluster on this machine.
 #[derive(Debug, Parser)]
@@ -39,6 +43,17 @@ fn members(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(members @ (1 | 3 | 5 | 7 | 9)) => Ok(members),
         _ => Err("a cluster has an odd number of members, at most nine".to_owned()),
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Says why something could not be done; the cluster goes on.
+fn report(result: io::Result<()>) {
+    if let Err(error) = result {
+        println!("not done: {error}");
     }
 }
 
@@ -80,6 +95,7 @@ pub async fn run(options: Options) -> io::Result<()> {
 struct Cluster {
     options: Options,
     program: PathBuf,
+    /// Those that the cluster began with come first, then those that were added.
     members: Vec<Member>,
 }
 
@@ -93,31 +109,41 @@ struct Member {
 
 impl Cluster {
     fn new(options: Options) -> io::Result<Cluster> {
-        let mut members = Vec::new();
-        for number in 0..options.members {
-            let client_port = options.port.checked_add(2 * number).filter(|port| *port < u16::MAX);
-            let client_port =
-                client_port.ok_or_else(|| io::Error::other("--port is too high for so many members"))?;
-            let peer_port = client_port + 1;
-            for port in [client_port, peer_port] {
-                TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
-                    io::Error::new(
-                        error.kind(),
-                        format!("port {port} is not free ({error}): choose others with --port"),
-                    )
-                })?;
-            }
-            members.push(Member { name: format!("m{}", number + 1), client_port, peer_port, process: None });
+        let mut cluster = Cluster { options, program: std::env::current_exe()?, members: Vec::new() };
+        for _ in 0..cluster.options.members {
+            cluster.prepare()?;
         }
-        Ok(Cluster { options, program: std::env::current_exe()?, members })
+        Ok(cluster)
+    }
+
+    /// One member more, with ports that are free.
+    fn prepare(&mut self) -> io::Result<()> {
+        let number = u16::try_from(self.members.len()).unwrap_or(u16::MAX);
+        let client_port = number.checked_mul(2).and_then(|offset| self.options.port.checked_add(offset));
+        let client_port = client_port.filter(|port| *port < u16::MAX);
+        let client_port =
+            client_port.ok_or_else(|| io::Error::other("--port is too high for so many members"))?;
+        let peer_port = client_port + 1;
+        for port in [client_port, peer_port] {
+            TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
+                let advice = format!("port {port} is not free ({error}): choose others with --port");
+                io::Error::new(error.kind(), advice)
+            })?;
+        }
+        let name = format!("m{}", number + 1);
+        self.members.push(Member { name, client_port, peer_port, process: None });
+        Ok(())
     }
 
     /// The flags of one member.
     fn flags(&self, number: usize) -> Vec<String> {
         let member = &self.members[number - 1];
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        // The founders know each other; one that was added knows all that were there before it.
+        let founders = usize::from(self.options.members);
+        let known = &self.members[..number.max(founders)];
         let cluster: Vec<String> =
-            self.members.iter().map(|member| format!("{}={}", member.name, url(member.peer_port))).collect();
+            known.iter().map(|member| format!("{}={}", member.name, url(member.peer_port))).collect();
+        let state = if number <= founders { "new" } else { "existing" };
         let mut flags = vec![
             format!("--name={}", member.name),
             format!("--data-dir={}", self.options.dir.join(&member.name).display()),
@@ -126,7 +152,9 @@ impl Cluster {
             format!("--listen-peer-urls={}", url(member.peer_port)),
             format!("--initial-advertise-peer-urls={}", url(member.peer_port)),
             format!("--initial-cluster={}", cluster.join(",")),
+            format!("--initial-cluster-state={state}"),
             "--initial-cluster-token=quorate-local".to_owned(),
+            "--auto-promote-learners".to_owned(),
         ];
         flags.extend(self.options.flags.iter().cloned());
         flags
@@ -173,6 +201,8 @@ impl Cluster {
         println!("stop N    ask member N to stop        (kill PID)");
         println!("start N   start it again with its data");
         println!("wipe N    delete the data of a member that does not run, as if its disk were lost");
+        println!("add       one member more: a learner, and a voter when it has caught up");
+        println!("remove N  take member N out of the cluster for ever; its process ends");
         println!("status    who runs");
         println!("quit      stop all (data stays in {})", self.options.dir.display());
     }
@@ -219,12 +249,14 @@ impl Cluster {
                 println!("m{number} killed");
             }
             (Some("wipe"), Some(number)) => self.wipe(number)?,
+            (Some("add"), _) => report(self.add().await),
+            (Some("remove"), Some(number)) => report(self.remove(number).await),
             (Some("stop"), Some(number)) => {
                 self.stop(number).await;
                 println!("m{number} stopped");
             }
             _ => println!(
-                "kill N, stop N, start N, wipe N, status or quit, with N from 1 to {}",
+                "kill N, stop N, start N, wipe N, add, remove N, status or quit, with N from 1 to {}",
                 self.members.len()
             ),
         }
@@ -249,6 +281,46 @@ impl Cluster {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Has the cluster take one member more, and starts it.
+    async fn add(&mut self) -> io::Result<()> {
+        self.prepare()?;
+        let number = self.members.len();
+        let peer_urls = vec![url(self.members[number - 1].peer_port)];
+        let request = pb::MemberAddRequest { peer_ur_ls: peer_urls, is_learner: true };
+        if let Err(error) = self.call::<pb::MemberAddResponse>("MemberAdd", &request).await {
+            self.members.pop();
+            return Err(error);
+        }
+        self.start(number)
+    }
+
+    /// Has the cluster let a member go.
+    async fn remove(&mut self, number: usize) -> io::Result<()> {
+        let name = &self.members[number - 1].name;
+        let list: pb::MemberListResponse =
+            self.call("MemberList", &pb::MemberListRequest { linearizable: true }).await?;
+        let member = list.members.into_iter().find(|member| member.name == *name);
+        let id = member.ok_or_else(|| io::Error::other(format!("{name} is not a member of the cluster")))?.id;
+        self.call::<pb::MemberRemoveResponse>("MemberRemove", &pb::MemberRemoveRequest { id }).await?;
+        println!("{name} ({id:x}) is removed; its process ends, and does not start again with its data");
+        Ok(())
+    }
+
+    /// Asks one member after the other, until one answers.
+    async fn call<R: Message + Default>(&self, method: &str, request: &impl Message) -> io::Result<R> {
+        let path = format!("/etcdserverpb.Cluster/{method}");
+        let mut last = io::Error::other("no member runs");
+        for member in &self.members {
+            match http2::ask(&format!("127.0.0.1:{}", member.client_port), &path, request).await {
+                Ok(response) => return Ok(response),
+                // One that does not run says less than one that refuses.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Asks a member to stop, and kills it if it does not.

@@ -11,11 +11,11 @@
 //! somebody: asking to join twice makes one member, and a founder's promise to begin with one genesis only is kept
 //! beside it. The meta file takes that file's place when the member begins.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use quorate_raft::NodeId;
 use quorate_replica::Founder;

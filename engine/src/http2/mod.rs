@@ -12,6 +12,7 @@
 //! Left out, as clients of etcd do not use them: server push, priorities, `CONNECT`, replies with trailers
 //! or headers longer than a frame.
 
+mod ask;
 mod calls;
 mod connection;
 mod flow;
@@ -24,6 +25,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ask::ask;
 pub(crate) use connection::serve;
 pub(crate) use frame::PREFACE;
 pub(crate) use hpack::write_field;
