@@ -59,6 +59,8 @@ pub(crate) struct Membership {
     told: Option<BTreeMap<NodeId, Vec<String>>>,
     /// How many learners this leader has made voters.
     pub(crate) promotions: u64,
+    /// How often the table had to be made to agree with Raft's configuration.
+    pub(crate) corrected: u64,
 }
 
 /// What becomes of a change.
@@ -331,7 +333,7 @@ impl Replica {
     pub(crate) fn conform_members(&mut self) {
         let ids = |ids: &BTreeSet<NodeId>| ids.iter().map(|id| id.0).collect::<BTreeSet<u64>>();
         let (voters, learners) = (ids(&self.configuration.voters), ids(&self.configuration.learners));
-        self.store.conform_members(&voters, &learners);
+        self.membership.corrected += u64::from(self.store.conform_members(&voters, &learners));
         assert!(self.store.members().voters().map(|it| it.id).eq(voters), "the table has the voters");
         assert!(self.store.members().learners().map(|it| it.id).eq(learners), "the table has the learners");
         self.on_members_applied();

@@ -388,6 +388,7 @@ impl Replica {
         status.members = status.voters + status.learners;
         status.removed = self.removed;
         status.promotions = self.membership.promotions;
+        status.members_corrected = self.membership.corrected;
         status.lessor = self.leases.is_some();
         status.snapshots_refused = self.snapshots.refused;
     }

@@ -38,6 +38,9 @@ pub struct Status {
     pub removed: bool,
     /// How many learners this member, as the leader, has seen become voters.
     pub promotions: u64,
+    /// How often the table of members had to be made to agree with Raft's configuration, because the command that came with
+    /// it did not: a bug, or a log of bad faith.
+    pub members_corrected: u64,
     /// Whether this member keeps the time of leases: it leads, and has applied what its predecessors left.
     pub lessor: bool,
     /// Snapshots from a leader that were damaged and thrown away.

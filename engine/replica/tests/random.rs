@@ -417,6 +417,7 @@ impl Judge {
                 continue;
             }
             let replica = self.cluster.replica(id);
+            assert_eq!(replica.status().members_corrected, 0, "the table follows from the commands alone");
             let (applied, hash) = (replica.status().applied, replica.state_hash());
             let known = *self.states.entry(applied).or_insert(hash);
             assert_eq!(known, hash, "the states at {applied} differ");
