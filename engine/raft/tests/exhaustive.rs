@@ -49,7 +49,7 @@ fn two_voters_crash_once_at_any_moment() {
 
 #[test]
 fn two_voters_get_messages_twice() {
-    let budget = Budget { steps: 16, timeouts: 1, duplicates: 1, heartbeats: 1, commands: 1, ..TIMEOUTS };
+    let budget = Budget { steps: 14, timeouts: 1, duplicates: 1, heartbeats: 1, commands: 1, ..TIMEOUTS };
     let states = explore(2, 0, false, vec![], budget, 2);
     assert!(states > 1_000, "{states}");
 }
