@@ -42,11 +42,13 @@ mod request;
 mod store;
 mod timeline;
 mod watch;
+mod wire;
 
 pub use hashes::{HashSeen, check_hashes};
 pub use locks::{Accepted, Hold, check_fencing, check_ownership, overlaps};
 pub use order::{Options, check, check_with_log};
 pub use outcome::{Error, KeyValue, Reply, Response};
+pub(crate) use request::Sharing;
 pub use request::{
     Bytes, Compare, Delete, Keys, Put, Range, Relation, Request, SortOrder, SortTarget, Target, Txn,
 };

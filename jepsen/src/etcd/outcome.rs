@@ -189,16 +189,17 @@ const SHOWN_MAX: usize = 4;
 
 /// Bytes in JSON: a string if they are UTF-8, otherwise `{"hex": "…"}`.
 pub(super) mod bytes_as_text {
-    use serde::de::Error as _;
+    use std::fmt;
+
+    use serde::de::value::MapAccessDeserializer;
+    use serde::de::{self, MapAccess, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::etcd::Bytes;
 
     #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        Text(String),
-        Hex { hex: String },
+    struct Hex {
+        hex: String,
     }
 
     /// Writes bytes.
@@ -207,16 +208,33 @@ pub(super) mod bytes_as_text {
             Ok(text) => serializer.serialize_str(text),
             Err(_) => {
                 let hex = bytes.as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
-                Form::Hex { hex }.serialize(serializer)
+                Hex { hex }.serialize(serializer)
             }
         }
     }
 
     /// Reads bytes.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        match Form::deserialize(deserializer)? {
-            Form::Text(text) => Ok(Bytes::from(text.as_str())),
-            Form::Hex { hex } => decode(&hex).ok_or_else(|| D::Error::custom("expected pairs of hex digits")),
+        deserializer.deserialize_any(Form)
+    }
+
+    /// A string, or an object with hex digits. (What serde derives for this copies every string first.)
+    struct Form;
+
+    impl<'de> Visitor<'de> for Form {
+        type Value = Bytes;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string, or {\"hex\": \"…\"}")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+            Ok(Bytes::shared(text.as_bytes()))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Bytes, A::Error> {
+            let Hex { hex } = Hex::deserialize(MapAccessDeserializer::new(map))?;
+            decode(&hex).ok_or_else(|| de::Error::custom("expected pairs of hex digits"))
         }
     }
 

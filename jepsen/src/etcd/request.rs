@@ -1,11 +1,14 @@
 //! What can be asked of etcd, in the terms of its wire format (etcd's `rpc.proto`).
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::outcome::bytes_as_text;
+use super::wire;
+use crate::hash::FastMap;
 
 /// A key or a value. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +25,44 @@ impl Bytes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// While a file is read, equal bytes are kept once: keys are read again and again, and what is written is
+/// read. Besides memory, it saves comparing, for what is in the same place is equal.
+pub(crate) struct Sharing(());
+
+impl Sharing {
+    /// Equal bytes are kept once on this thread until the result is dropped.
+    pub fn begin() -> Sharing {
+        SHARED.with(|shared| *shared.borrow_mut() = Some(FastMap::default()));
+        Sharing(())
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        SHARED.with(|shared| *shared.borrow_mut() = None);
+    }
+}
+
+thread_local! {
+    static SHARED: RefCell<Option<FastMap<Bytes, ()>>> = const { RefCell::new(None) };
+}
+
+impl Bytes {
+    /// These bytes, in a place of their own unless bytes are shared.
+    pub(super) fn shared(bytes: &[u8]) -> Bytes {
+        SHARED.with(|shared| {
+            let mut shared = shared.borrow_mut();
+            let Some(shared) = shared.as_mut() else { return Bytes::from(bytes) };
+            if let Some((known, ())) = shared.get_key_value(bytes) {
+                return known.clone();
+            }
+            let new = Bytes::from(bytes);
+            shared.insert(new.clone(), ());
+            new
+        })
     }
 }
 
@@ -173,7 +214,7 @@ pub enum Request {
 
 /// Reads a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "wire::Range")]
 pub struct Range {
     /// Which keys.
     #[serde(flatten)]
@@ -297,7 +338,7 @@ impl Put {
 
 /// Deletes a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "wire::Delete")]
 pub struct Delete {
     /// Which keys.
     #[serde(flatten)]
@@ -321,6 +362,7 @@ pub struct Txn {
 
 /// A condition on a key, or on every key of a range.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "wire::Compare")]
 pub struct Compare {
     /// The keys.
     #[serde(flatten)]

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use super::FormatError;
 use super::jepsen::{Answer, Ask};
 use super::json;
-use crate::etcd::{EtcdHistory, Request, Response, WatchStream};
+use crate::etcd::{EtcdHistory, Request, Response, Sharing, WatchStream};
 use crate::history::{History, Operation, Returned};
 
 #[derive(Serialize, Deserialize)]
@@ -130,6 +130,7 @@ pub fn write_named(history: &History<Ask, Answer>, mut to: impl Write) -> io::Re
 
 /// Reads etcd's operations and watches.
 pub fn read_etcd(text: &str) -> Result<EtcdHistory, FormatError> {
+    let _sharing = Sharing::begin();
     let mut history = EtcdHistory::default();
     for (index, line) in lines(text) {
         let line: EtcdLine = serde_json::from_str(line).map_err(|error| json::locate(&error, index))?;

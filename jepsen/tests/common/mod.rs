@@ -1,6 +1,8 @@
 //! A dumb, correct etcd and a register, and clients that use them concurrently: the source of random histories.
 #![allow(dead_code, reason = "every test binary uses a part of this")]
 
+pub mod naive;
+
 use quorate_jepsen::etcd::{
     Bytes, Compare, Delete, EtcdHistory, Event, KeyValue, Keys, Put, Range, Relation, Reply, Request,
     Response, SortOrder, SortTarget, Store, Target, Txn, WatchRequest, WatchResponse, WatchStream,
