@@ -202,6 +202,23 @@ fn the_last_of_three_goes_on_alone_when_it_is_told_to() {
 }
 
 #[test]
+fn losing_the_majority_and_having_it_back_is_said_once_each() {
+    let mut cluster = Cluster::start(3, &[]);
+    (0..2).for_each(|at| drop(cluster.member(at).kill()));
+    await_log(&mut cluster, 2, "no contact with a majority of the voters");
+    cluster.start_all();
+    // Said when it had started, and again when the others were back.
+    Deadline::after(PATIENCE).retry("the log says it", || {
+        let log = cluster.member(2).log();
+        let times = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+        match (times("\"in contact with a majority"), times("\"no contact with a majority")) {
+            (2, 1) => Ok(()),
+            other => Err(format!("{other:?} times in:\n{log}")),
+        }
+    });
+}
+
+#[test]
 #[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_leader_that_is_asked_to_stop_hands_over_and_writers_do_not_notice() {
     // So long an election timeout that waiting for one would be seen on a slow machine too.
