@@ -435,6 +435,11 @@ fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {
             "why": report.why,
             "steps": report.evidence,
             "evidence": violation.map(|violation| &violation.operations),
+            "anomalies": report.transactions.as_ref().map(|found| found.anomalies()),
+            "excluded": report.transactions.as_ref().map(|found| {
+                let levels = found.excluded.iter().chain(&found.also_excluded);
+                levels.map(|level| level.name()).collect::<Vec<_>>()
+            }),
         });
         return print_line(&line.to_string());
     }

@@ -67,7 +67,10 @@ fn independent_values_are_split_into_key_and_value() {
 #[test]
 fn errors_name_the_line_and_what_was_expected() {
     for (text, error) in [
-        ("", "1:1: expected a history in one of the formats edn, json, log, lines or etcd"),
+        (
+            "",
+            "1:1: expected a history in one of the formats edn, json, log, lines, etcd, case, sessions, dbcop or robustness",
+        ),
         ("{:process 0 :type :odd}", "1:1: expected :type to be :invoke, :ok, :fail or :info"),
         ("{:type :ok :process 0 :f :read}", "1:1: process 0 completes what it did not invoke"),
         (
@@ -85,7 +88,10 @@ fn errors_name_the_line_and_what_was_expected() {
             "1:1: expected a return at or after the call at 5, found 4",
         ),
         ("{\"process\":0,\"call\":5", "1:21: EOF while parsing an object"),
-        ("hello", "1:1: expected a history in one of the formats edn, json, log, lines or etcd"),
+        (
+            "hello",
+            "1:1: expected a history in one of the formats edn, json, log, lines, etcd, case, sessions, dbcop or robustness",
+        ),
         ("x jepsen.util - 0 :invoke :write [1", "1:36: expected ']', the text ends"),
     ] {
         assert_eq!(strict(text), format!("error {error}"), "{text:?}");
@@ -257,3 +263,58 @@ const PIECES: &[&str] = &[
     "INFO  jepsen.util - 1 :invoke :txn [[:r 1 nil] [:w 2 3]]\n",
     "INFO  jepsen.util - 1 :ok :txn [[:r 1 2] [:w 2 3]]\n",
 ];
+
+#[test]
+fn sessions_are_read_from_every_text_that_has_them() {
+    let expected = "w 0 1\nw 1 1\n-----\nr 0 1\n=====\nw 0 2\nr 1 nil\n";
+    let plume = "w(0,1,0,0)\nw(1,1,0,0)\nr(0,1,0,1)\nw(0,2,1,2)\nr(1,nil,1,2)\n";
+    let dbcop = r#"[[{"events":[{"Write":{"variable":0,"version":1}},{"Write":{"variable":1,"version":1}}],"committed":true},
+        {"events":[{"Read":{"variable":0,"version":1}}],"committed":true}],
+        [{"events":[{"Write":{"variable":0,"version":2}},{"Read":{"variable":1,"version":null}}],"committed":true}]]"#;
+    for text in [expected, plume, dbcop] {
+        let recording = format::read(text, None, ReadOptions::default()).expect("sessions");
+        let mut written = Vec::new();
+        format::write(&recording, Format::Sessions, &mut written).expect("reads and writes");
+        assert_eq!(String::from_utf8_lossy(&written), expected, "{text}");
+    }
+}
+
+#[test]
+fn errors_in_sessions_and_cases_name_the_place() {
+    for (text, error) in [
+        ("w 0 1\nw 0\n", "2:1: expected w key value, r key value, ----- or =====, found \"w 0\""),
+        ("w(0,1,0)\n", "1:1: expected w(key,value,session,transaction) or r(…), found \"w(0,1,0)\""),
+        ("w 0 1\nx 0 2\n", "2:1: expected r or w, found \"x 0 2\""),
+        (
+            "{\"kind\": \"other\",\n \"history\": []}",
+            "1:1: expected \"kind\" to be list-append or rw-register, found \"other\"",
+        ),
+        (
+            "{\"kind\": \"list-append\",\n \"history\": 5}",
+            "2:13: invalid type: integer `5`, expected a sequence",
+        ),
+        (
+            "{\"ClientId\": 0, \"Call\": 1,\n \"Input\": {\"Type\": \"odd\"}}",
+            "2:24: unknown variant `odd`, expected one of `range`, `txn`, `leaseGrant`, `leaseRevoke`, `defragment`, `compact`",
+        ),
+    ] {
+        let found = format::read(text, None, ReadOptions::default()).map(|_| ()).expect_err(text);
+        assert_eq!(found.to_string(), error, "{text}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let text = "{:process 0 :type :invoke :f :cas :key \"x\" :value [1 2]}
+        {:process 1 :type :invoke :f :read :key \"x\" :value nil}
+        {:process 0 :type :fail :f :cas :key \"x\" :value [1 2]}
+        {:process 1 :type :ok :f :read :key \"x\" :value 7}";
+    let recording = format::read(text, None, ReadOptions::default()).expect("EDN");
+    for to in [Format::Edn, Format::Json, Format::Lines] {
+        let mut written = Vec::new();
+        format::write(&recording, to, &mut written).expect("operations by name");
+        let written = String::from_utf8(written).expect("text");
+        let again = format::read(&written, None, ReadOptions::default()).expect("written by ourselves");
+        assert_eq!(again, recording, "{written}");
+    }
+}

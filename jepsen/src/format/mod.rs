@@ -149,7 +149,7 @@ fn detect_json(text: &str, line: &str, inner: &str) -> Format {
 /// Reads a history in any format; `None` recognizes it.
 pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<Recording, FormatError> {
     let Some(format) = format.or_else(|| detect(text)) else {
-        let why = "expected a history in one of the formats edn, json, log, lines or etcd";
+        let why = "expected a history in one of the formats edn, json, log, lines, etcd, case, sessions, dbcop or robustness";
         return Err(FormatError::at_line(1, why));
     };
     match format {

@@ -77,6 +77,8 @@ pub fn check(transactions: &Transactions, asked: Option<WeakLevel>) -> Result<Tr
     }
     let (excluded, stronger): (Vec<Level>, Vec<Level>) = Level::all()
         .filter(|level| level.implied().iter().any(|below| broken.contains(&below.name())))
+        // Levels that do not know sessions may hold all the same.
+        .filter(|level| broken.contains(&level.name()) || level.name().starts_with("str"))
         .partition(|level| Some(&level.name()) == broken.first());
     (report.excluded, report.also_excluded) = (excluded, stronger);
     Ok(report)
