@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_api::{Api, Limits};
-use quorate_node::{ClusterId, Identity, Node, NodeHandle, Plan, establish};
+use quorate_node::{ClusterId, Identity, META_FILE, Node, NodeHandle, Plan, establish};
 use quorate_raft::{NodeId, Role};
 use quorate_replica::{Founder, Request};
 use quorate_store::Command;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::aside;
 use crate::clock::SystemClock;
 use crate::config::url::{self, Url};
-use crate::config::{ClusterState, Config};
+use crate::config::{ClusterState, Config, ConfigError};
 use crate::disk::{self, DirectoryError, FileDisk};
 use crate::http::{self, State};
 use crate::metrics::Metrics;
@@ -51,6 +51,9 @@ pub enum ServerError {
          its own", .0.display()
     )]
     EtcdDirectory(PathBuf),
+    /// The flags fit no new member.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// What is on the disk cannot be used, or the disk has failed.
     #[error(transparent)]
     Node(#[from] quorate_node::Error),
@@ -104,7 +107,7 @@ impl Server {
         let identity =
             establish(&plan(config), (&clock, &disk, &network), &mut questions, rand::random).await?;
         tracing::info!("{}", describe(&identity));
-        network.begin(&identity, config.peer_urls().iter().map(Url::to_string).collect());
+        network.begin(&identity, config.advertise_peer_urls.iter().map(Url::to_string).collect());
         let node_config = node_config(config, identity.clone());
         let world = (clock, disk.clone(), network);
         let node = Node::start(node_config, rand::random(), world, (inbox, receiver), questions).await?;
@@ -193,6 +196,9 @@ async fn retire(disk: &FileDisk, error: quorate_node::Error) -> quorate_node::Er
 
 /// Opens and locks the data directory, after a look at whose it is.
 fn open_directory(config: &Config, metrics: &Arc<Metrics>) -> Result<FileDisk, ServerError> {
+    if !config.data_dir.join(META_FILE).is_file() {
+        config.check_newcomer()?;
+    }
     if config.data_dir.join("member").is_dir() {
         return Err(ServerError::EtcdDirectory(config.data_dir.clone()));
     }

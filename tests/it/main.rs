@@ -8,6 +8,7 @@ mod http2;
 mod identity;
 mod kill;
 mod load;
+mod members;
 mod quoratectl;
 mod side_by_side;
 mod tidy;

@@ -18,6 +18,9 @@ const READY: &str = "ready to serve client requests";
 /// exit, not by this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How much of a member's log is shown when a test fails.
+const LOG_LINES_SHOWN: usize = 40;
+
 /// One or more members that know each other.
 pub struct Cluster {
     members: Vec<Member>,
@@ -174,6 +177,21 @@ impl Cluster {
     #[must_use]
     pub fn size(&self) -> usize {
         self.members.len()
+    }
+}
+
+/// A test that fails shows what the members have said last.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for member in &self.members {
+            let log = member.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("--- {} at {}:\n{}", member.options.name, member.endpoint(), last.join("\n"));
+        }
     }
 }
 

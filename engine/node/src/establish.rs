@@ -98,15 +98,16 @@ impl Plan {
         if meta.removed {
             return Err(Error::Removed { member: identity.member.0 });
         }
-        if !self.existing && identity.cluster != self.cluster {
+        let me = self.me();
+        let moved = !identity.peer_urls.iter().any(|url| me.peer_urls.contains(url));
+        // The members that it is told of may have become others since, if it is still the same itself.
+        if !self.existing && identity.cluster != self.cluster && (moved || identity.name != me.name) {
             return Err(Error::ForeignCluster {
                 file: META_FILE.into(),
                 found: identity.cluster,
                 expected: self.cluster,
             });
         }
-        let me = self.me();
-        let moved = !identity.peer_urls.iter().any(|url| me.peer_urls.contains(url));
         // One of them may change at a time; if both differ, it is somebody else's directory, or a copy of it.
         if moved && identity.name != me.name {
             return Err(Error::ForeignDirectory {

@@ -66,7 +66,7 @@ pub use establish::{Identity, Plan, establish};
 pub use handle::{NodeHandle, WatchStream};
 pub use inbox::{Inbox, InboxReceiver, inbox};
 pub use meeting::{Ending, Meeting};
-pub use meta::{ClusterId, retire};
+pub use meta::{ClusterId, META_FILE, retire};
 pub use node::{Config, Node};
 pub use question::{
     Answer, Asked, Genesis, NoAnswer, Question, QuestionReceiver, Questions, decode_answer, decode_question,

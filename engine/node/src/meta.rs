@@ -36,7 +36,7 @@ pub(crate) struct Meta {
 }
 
 /// The file's name.
-pub(crate) const META_FILE: &str = "meta";
+pub const META_FILE: &str = "meta";
 const TEMPORARY: &str = "meta.tmp";
 
 /// Reads the file, if there is one.

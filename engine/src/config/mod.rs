@@ -28,6 +28,8 @@ pub struct Config {
     pub listen_client_urls: Vec<Url>,
     /// Where clients reach it.
     pub advertise_client_urls: Vec<Url>,
+    /// Where peers reach it.
+    pub advertise_peer_urls: Vec<Url>,
     /// All members with their peer URLs, this one included, by name.
     pub initial_cluster: Vec<(String, Vec<Url>)>,
     /// Whether the cluster is new.
@@ -151,6 +153,7 @@ impl Config {
             listen_peer_urls: read.urls("listen-peer-urls")?,
             listen_client_urls: read.urls("listen-client-urls")?,
             advertise_client_urls: read.urls("advertise-client-urls")?,
+            advertise_peer_urls: advertised,
             initial_cluster,
             cluster_state: read.parse("initial-cluster-state", cluster_state)?,
             cluster_token: settings.value("initial-cluster-token").0.to_owned(),
@@ -176,12 +179,12 @@ impl Config {
             warnings: settings.warnings.clone(),
             name,
         };
-        config.check(settings, &advertised)?;
+        config.check(settings)?;
         Ok(config)
     }
 
     /// The checks that span several flags, in etcd's order.
-    fn check(&self, settings: &Settings, advertised: &[Url]) -> Result<(), ConfigError> {
+    fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
         for url in self.listen_peer_urls.iter().chain(&self.listen_client_urls) {
             if !url.can_bind() {
                 return Err(ConfigError::CannotBind(url.clone()));
@@ -198,19 +201,8 @@ impl Config {
         if election > 50_000 {
             return Err(ConfigError::ElectionTooLong(election));
         }
-        let own = self
-            .initial_cluster
-            .iter()
-            .find(|(name, _)| *name == self.name)
-            .ok_or_else(|| ConfigError::NotInInitialCluster(self.name.clone()))?;
-        let same = own.1.len() == advertised.len()
-            && own.1.iter().all(|url| advertised.iter().any(|other| url.same_place(other)));
-        if !same {
-            return Err(ConfigError::AdvertisedDiffer {
-                name: self.name.clone(),
-                cluster: url::join(&own.1),
-                advertised: url::join(advertised),
-            });
+        if !self.initial_cluster.iter().any(|(name, _)| *name == self.name) {
+            return Err(ConfigError::NotInInitialCluster(self.name.clone()));
         }
         let mut seen = Vec::new();
         for url in self.initial_cluster.iter().flat_map(|(_, urls)| urls) {
@@ -222,7 +214,26 @@ impl Config {
         Ok(())
     }
 
-    /// This member's own peer URLs.
+    /// Whether it is the same member in the initial cluster as by itself. That matters as long as the data directory
+    /// is nobody's: a member may move later, and its flags with it or not.
+    ///
+    /// # Errors
+    /// When the URLs differ.
+    pub fn check_newcomer(&self) -> Result<(), ConfigError> {
+        let (own, advertised) = (self.peer_urls(), &self.advertise_peer_urls);
+        let same = own.len() == advertised.len()
+            && own.iter().all(|url| advertised.iter().any(|other| url.same_place(other)));
+        if same {
+            return Ok(());
+        }
+        Err(ConfigError::AdvertisedDiffer {
+            name: self.name.clone(),
+            cluster: url::join(own),
+            advertised: url::join(advertised),
+        })
+    }
+
+    /// This member's peer URLs in the initial cluster.
     #[must_use]
     pub fn peer_urls(&self) -> &[Url] {
         self.initial_cluster.iter().find(|(name, _)| *name == self.name).map_or(&[], |(_, urls)| urls)

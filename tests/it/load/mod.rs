@@ -14,8 +14,8 @@ mod recorder;
 mod watcher;
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorate_jepsen::{Verdict, etcd};
@@ -53,6 +53,8 @@ pub struct Load<C> {
     recorder: Arc<Recorder>,
     stop: Arc<AtomicBool>,
     runtime: Runtime,
+    /// The members that the clients know.
+    endpoints: Arc<Mutex<Vec<String>>>,
     clients: Vec<JoinHandle<()>>,
     watchers: Vec<JoinHandle<Vec<etcd::WatchStream>>>,
     client: PhantomData<C>,
@@ -66,12 +68,14 @@ impl<C: Client> Load<C> {
             recorder: Arc::new(Recorder::new()),
             stop: Arc::new(AtomicBool::new(false)),
             runtime: runtime.expect("a runtime can be made"),
+            endpoints: Arc::new(Mutex::new(endpoints.to_vec())),
             clients: Vec::new(),
             watchers: Vec::new(),
             client: PhantomData,
         };
         for number in 0..CLIENTS {
-            let (endpoints, recorder, stop) = (endpoints.to_vec(), load.recorder.clone(), load.stop.clone());
+            let (endpoints, recorder, stop) =
+                (load.endpoints.clone(), load.recorder.clone(), load.stop.clone());
             let random = StdRng::seed_from_u64(seed * 100 + number);
             load.clients.push(load.runtime.spawn(async move {
                 client_loop::<C>(number, &endpoints, &recorder, &stop, random).await;
@@ -83,8 +87,13 @@ impl<C: Client> Load<C> {
         load
     }
 
-    /// Watches another member as well.
-    pub fn watch(&mut self, endpoint: &str) {
+    /// Clients and a watcher are told of another member.
+    pub fn add(&mut self, endpoint: &str) {
+        self.endpoints.lock().expect("no client panics").push(endpoint.to_owned());
+        self.watch(endpoint);
+    }
+
+    fn watch(&mut self, endpoint: &str) {
         let (endpoint, recorder, stop) = (endpoint.to_owned(), self.recorder.clone(), self.stop.clone());
         let number = self.watchers.len() as u64;
         let watcher = async move { watcher::watch(number, &endpoint, &recorder, &stop).await };
@@ -125,16 +134,22 @@ impl<C: Client> Load<C> {
 /// One client: an operation after the other, until it is told to stop.
 async fn client_loop<C: Client>(
     number: u64,
-    endpoints: &[String],
+    endpoints: &Mutex<Vec<String>>,
     recorder: &Recorder,
     stop: &AtomicBool,
     mut random: StdRng,
 ) {
-    let client = C::connect(endpoints).await;
+    let current = || endpoints.lock().expect("no client panics").clone();
+    let mut known = current();
+    let mut client = C::connect(&known).await;
     let mut last_seen = 0;
     for count in 0.. {
         if stop.load(Ordering::SeqCst) {
             return;
+        }
+        if known != current() {
+            known = current();
+            client = C::connect(&known).await;
         }
         let key = format!("key{}", random.random_range(0..KEYS));
         let value = format!("{number}-{count}");
