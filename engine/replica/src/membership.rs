@@ -182,10 +182,13 @@ impl Replica {
             return Verdict::Wait;
         }
         let checked = self.store.members().plan(command).and_then(|changes| {
-            self.check_limits(command)?;
+            self.check_limits(command, |id| self.is_alive(id))?;
             Ok(changes)
         });
+        // A new leader has heard of nobody yet. It does not count on those who have still to answer.
+        let sure = |id| self.is_alive(id) && self.has_answered(id);
         match checked {
+            Ok(_) if self.check_limits(command, sure).is_err() => Verdict::Wait,
             Ok(changes) => Verdict::Take(changes.into_iter().map(raft_change).collect()),
             Err(error) => Verdict::Refuse(error),
         }
@@ -201,7 +204,7 @@ impl Replica {
 
     /// What etcd checks besides: how many learners there may be, that a promoted one has caught up, and that the
     /// members left are enough (`--strict-reconfig-check`).
-    fn check_limits(&self, command: &Command) -> Result<(), Error> {
+    fn check_limits(&self, command: &Command, alive: impl Fn(u64) -> bool) -> Result<(), Error> {
         let members = self.store.members();
         match command {
             // (One that is to vote is a learner for the moment.)
@@ -210,19 +213,19 @@ impl Replica {
                 self.check_learners()
             }
             Command::MemberAdd { learner: true, .. } => Ok(()),
-            Command::MemberAdd { learner: false, .. } => self.check_quorum_with_one_more(false),
+            Command::MemberAdd { learner: false, .. } => self.check_quorum_with_one_more(false, alive),
             Command::MemberPromote { id } => {
                 if !self.in_sync(*id) {
                     return Err(Error::LearnerNotReady);
                 }
-                self.check_quorum_with_one_more(true)
+                self.check_quorum_with_one_more(true, alive)
             }
             Command::MemberDemote { id } => {
                 self.check_learners()?;
-                self.check_quorum_without(*id)
+                self.check_quorum_without(*id, alive)
             }
             Command::MemberRemove { id } => match members.get(*id) {
-                Some(member) if !member.learner => self.check_quorum_without(*id),
+                Some(member) if !member.learner => self.check_quorum_without(*id, alive),
                 _ => Ok(()),
             },
             _ => Ok(()),
@@ -236,14 +239,14 @@ impl Replica {
 
     /// Whether there would still be a quorum with another voter, itself up or not. (One voter alone cannot be any
     /// safer before it gets company.)
-    fn check_quorum_with_one_more(&self, up: bool) -> Result<(), Error> {
+    fn check_quorum_with_one_more(&self, up: bool, alive: impl Fn(u64) -> bool) -> Result<(), Error> {
         let voters = || self.store.members().voters();
         let all = voters().count();
         if !self.config.strict_reconfig_check || all == 1 {
             return Ok(());
         }
         let started = voters().filter(|voter| voter.is_started()).count();
-        let alive = voters().filter(|voter| self.is_alive(voter.id)).count();
+        let alive = voters().filter(|voter| alive(voter.id)).count();
         let more = usize::from(up);
         enough(started + more, alive + more, quorum_of(all + 1))
     }
@@ -265,15 +268,15 @@ impl Replica {
     }
 
     /// Whether there would still be a quorum without this voter. One that is down was no help anyway.
-    fn check_quorum_without(&self, id: u64) -> Result<(), Error> {
+    fn check_quorum_without(&self, id: u64, alive: impl Fn(u64) -> bool) -> Result<(), Error> {
         let others = || self.store.members().voters().filter(|voter| voter.id != id);
         let quorum = quorum_of(others().count());
         if !self.config.strict_reconfig_check {
             return Ok(());
         }
         let started = others().filter(|voter| voter.is_started()).count();
-        let alive = others().filter(|voter| self.is_alive(voter.id)).count();
-        enough(started, if self.is_alive(id) { alive } else { quorum }, quorum)
+        let up = others().filter(|voter| alive(voter.id)).count();
+        enough(started, if self.is_alive(id) { up } else { quorum }, quorum)
     }
 
     /// Makes the first learner a voter that waits for that and has caught up.
@@ -314,6 +317,13 @@ impl Replica {
             peer.state != PeerState::Lost && self.now.since(peer.contact) < self.patience()
         };
         id == self.config.raft.id.0 || self.peer(id).is_some_and(heard)
+    }
+
+    /// Whether a member has said to this leader what it has.
+    fn has_answered(&self, id: u64) -> bool {
+        let answered =
+            |peer: PeerStatus| peer.matched > Index(0) || matches!(peer.state, PeerState::Snapshot);
+        id == self.config.raft.id.0 || self.peer(id).is_some_and(answered)
     }
 
     pub(crate) fn peer(&self, id: u64) -> Option<PeerStatus> {
