@@ -160,9 +160,12 @@ function points(g, x, mid) {
     const r = i === cursor ? 5 : kind === 'disk' ? 1.8 : 3; g.beginPath(); g.arc(x(time), mid(node), r, 0, 7); g.fill();
   });
 }
+// An operation whose outcome is unknown may take effect at any time; it is drawn until its client asks again.
+const until = new Map();
+for (const o of [...RUN.ops].reverse()) { if (o[2] < 0) o[6] = until.get(o[0]) ?? RUN.end; until.set(o[0], o[1]); }
 function operations(g, x, clip) {
-  for (const [client, call, back, outcome, text, bad] of RUN.ops) {
-    const end = back < 0 ? RUN.end : back; if (end < view[0] || call > view[1]) continue;
+  for (const [client, call, back, outcome, text, bad, again] of RUN.ops) {
+    const end = back < 0 ? again : back; if (end < view[0] || call > view[1]) continue;
     const y = opTop() + clients.indexOf(client) * OP, from = clip(call), to = Math.max(from + 2, clip(end));
     g.fillStyle = OUTCOME[outcome] || '#ccc'; g.fillRect(from, y, to - from, OP - 5);
     g.strokeStyle = bad ? '#c22b2b' : '#0003'; g.lineWidth = bad ? 3 : 1; g.setLineDash(back < 0 ? [3, 2] : []); g.strokeRect(from, y, to - from, OP - 5); g.setLineDash([]);
