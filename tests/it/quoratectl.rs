@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use quorate_tests::{Cluster, Deadline, Etcdctl, Output, Process, workspace_program};
+use quorate_tests::{Cluster, Deadline, Etcdctl, Output, Process, program, workspace_program};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,6 +46,10 @@ fn reads_print_the_same_on_one_cluster() {
         &["endpoint", "status"],
         &["endpoint", "status", "-w", "table"],
         &["endpoint", "status", "--cluster"],
+        &["move-leader", "7b"],
+        &["member", "promote", "7b"],
+        &["member", "remove", "7b"],
+        &["member", "update", "7b", "--peer-urls=http://127.0.0.1:1"],
         &["lease", "list"],
         &["lease", "timetolive", "7b"],
         &["lease", "revoke", "7b"],
@@ -109,6 +113,39 @@ fn watches_print_the_same() {
     let (ours, theirs) = (ours.await_stdout_lines(16, deadline), theirs.await_stdout_lines(16, deadline));
     assert!(ours.is_ok(), "{ours:?}");
     assert_eq!(ours, theirs);
+}
+
+/// What etcd cannot do: a voter becomes a learner and a voter again, without losing its data.
+#[test]
+fn a_voter_is_demoted_and_promoted_again() {
+    let mut cluster = Cluster::start(3, &[]);
+    if !program().is_quorate {
+        return; // etcd does not demote
+    }
+    let endpoints = cluster.endpoints();
+    let members = quoratectl(&endpoints, &["member", "list", "-w", "json"]).stdout;
+    let members: serde_json::Value = serde_json::from_str(&members).expect("one JSON object");
+    let id = members["members"][0]["ID"].as_u64().map(|id| format!("{id:x}")).expect("a number");
+    let change = |what: &str, said: &str| {
+        let expected = format!("Member {id:>16} {said} cluster ");
+        Deadline::after(PATIENCE).retry(what, || match quoratectl(&endpoints, &["member", what, &id]) {
+            output if output.stdout.starts_with(&expected) => Ok(()),
+            output => Err(output.stderr),
+        });
+    };
+    change("demote", "demoted in");
+    let list = quoratectl(&endpoints, &["member", "list"]).stdout;
+    assert!(list.lines().any(|line| line.starts_with(&id) && line.ends_with("true")), "{list}");
+    assert_eq!(quoratectl(&endpoints, &["put", "key", "1"]).stdout, "OK\n", "a learner passes clients on");
+    let refused = quoratectl(&endpoints, &["member", "demote", &id]);
+    assert_eq!(
+        (refused.code, &*refused.stderr),
+        (Some(1), "Error: etcdserver: can only demote a voting member\n")
+    );
+    change("promote", "promoted in");
+    for at in 0..3 {
+        assert!(cluster.member(at).is_running());
+    }
 }
 
 #[test]
