@@ -1,6 +1,6 @@
 //! Leases: granted, attached to keys, kept alive for a while, then revoked or left to expire.
 
-use quorate_jepsen::etcd::{Bytes, Put, Range, Reply, Request};
+use quorate_jepsen::etcd::{Bytes, Delete, Keys, Put, Range, Reply, Request};
 
 use super::Context;
 
@@ -35,9 +35,10 @@ impl Leases {
             6..=11 if !self.neglect => Request::LeaseKeepAlive { id },
             12 if !self.neglect => Request::LeaseRevoke { id },
             13 => Request::LeaseTimeToLive { id },
-            // A key goes from one lease to another, or to none.
+            // A key goes from one lease to another, or to none, or away.
             14 => Request::Put(Put::new(self.key(context), context.value())),
-            15 if self.neglect && context.random.chance(200_000) => self.grant(context),
+            15 => Request::Delete(Delete { keys: Keys::one(self.key(context)), prev_kv: false }),
+            16 if self.neglect && context.random.chance(200_000) => self.grant(context),
             _ => Request::Range(Range { serializable: context.stale(), ..Range::key(self.key(context)) }),
         }
     }
