@@ -16,9 +16,11 @@
 mod history;
 pub mod mutate;
 mod node;
+mod raft;
 
 pub use history::history;
 pub use node::{codec_message, snapshot_file, wal_recovery};
+pub use raft::raft_messages;
 
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "codec_message", run: codec_message, seeds: node::message_seeds },
     Target { name: "history", run: history, seeds: history::history_seeds },
+    Target { name: "raft_messages", run: raft_messages, seeds: raft::raft_seeds },
     Target { name: "snapshot_file", run: snapshot_file, seeds: node::snapshot_seeds },
     Target { name: "wal_recovery", run: wal_recovery, seeds: node::wal_seeds },
 ];
