@@ -448,7 +448,8 @@ impl<'h> Gaps<'h> {
         decisions: &[Decision],
         store: &Timeline<'h>,
     ) -> Vec<u32> {
-        // By key: when all of it was seen. What is guessed about revisions up to there changes nothing. Too many keys are taken as all of them.
+        // By key: when all of it was seen. What is guessed about revisions up to there changes nothing. Too
+        // many keys are taken as all of them.
         let mut keys: Vec<(Option<KeyId>, i64)> = Vec::new();
         for range in footprint {
             let span = store.span(range);
@@ -471,7 +472,11 @@ impl<'h> Gaps<'h> {
                 decision.revision > *known && decision.options.iter().any(|choice| touches(choice, *key))
             })
         };
-        (0..).zip(decisions).filter(|(_, decision)| bears(decision)).map(|(index, _)| index).collect()
+        // Decisions are in the order of their revisions: only the last ones can bear on what was just seen.
+        let oldest = keys.iter().map(|(_, known)| *known).min().unwrap_or(i64::MAX);
+        let first = decisions.partition_point(|decision| decision.revision <= oldest);
+        let later = (first as u32..).zip(&decisions[first..]);
+        later.filter(|(_, decision)| bears(decision)).map(|(index, _)| index).collect()
     }
 
     /// Whether the revision just made agrees with everything seen of it. If not, it is taken back.
