@@ -230,7 +230,7 @@ impl Client {
     /// See [`Error`].
     pub async fn keep_alive(&self) -> Result<KeepAlive, Error> {
         let (channel, _) = self.connected(self.first()).await?;
-        KeepAlive::open(channel).await
+        Ok(KeepAlive::open(channel))
     }
 
     fn first(&self) -> usize {

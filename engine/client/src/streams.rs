@@ -54,18 +54,36 @@ impl Watch {
 #[derive(Debug)]
 pub struct KeepAlive {
     requests: mpsc::Sender<pb::LeaseKeepAliveRequest>,
-    responses: tonic::Streaming<pb::LeaseKeepAliveResponse>,
+    responses: Responses,
+}
+
+/// The other direction of the stream.
+#[derive(Debug)]
+enum Responses {
+    /// Not asked for yet: etcd answers the call itself only after the first message.
+    Later(Channel, Option<mpsc::Receiver<pb::LeaseKeepAliveRequest>>),
+    /// They come.
+    Open(tonic::Streaming<pb::LeaseKeepAliveResponse>),
 }
 
 impl KeepAlive {
-    pub(crate) async fn open(channel: Channel) -> Result<Self, Error> {
+    pub(crate) fn open(channel: Channel) -> Self {
         let (requests, outgoing) = mpsc::channel(REQUESTS_WAITING_MAX);
-        let mut client = pb::lease_client::LeaseClient::new(channel);
-        let responses = client
-            .lease_keep_alive(ReceiverStream::new(outgoing))
-            .await
-            .map_err(|status| Error::of(&status))?;
-        Ok(Self { requests, responses: responses.into_inner() })
+        Self { requests, responses: Responses::Later(channel, Some(outgoing)) }
+    }
+
+    async fn responses(&mut self) -> Result<&mut tonic::Streaming<pb::LeaseKeepAliveResponse>, Error> {
+        if let Responses::Later(channel, outgoing) = &mut self.responses {
+            // Whoever gave up waiting for the call has given up the stream.
+            let outgoing = ReceiverStream::new(outgoing.take().ok_or(Error::StreamEnded)?);
+            let mut client = pb::lease_client::LeaseClient::new(channel.clone());
+            let opened = client.lease_keep_alive(outgoing).await.map_err(|status| Error::of(&status))?;
+            self.responses = Responses::Open(opened.into_inner());
+        }
+        match &mut self.responses {
+            Responses::Open(responses) => Ok(responses),
+            Responses::Later(..) => Err(Error::StreamEnded),
+        }
     }
 
     /// Renews a lease. `None` means that there is no such lease.
@@ -75,7 +93,7 @@ impl KeepAlive {
     pub async fn renew(&mut self, lease: i64) -> Result<Option<pb::LeaseKeepAliveResponse>, Error> {
         let request = pb::LeaseKeepAliveRequest { id: lease };
         self.requests.send(request).await.map_err(|_| Error::StreamEnded)?;
-        let response = self.responses.message().await.map_err(|status| Error::of(&status))?;
+        let response = self.responses().await?.message().await.map_err(|status| Error::of(&status))?;
         let response = response.ok_or(Error::StreamEnded)?;
         Ok((response.ttl > 0).then_some(response))
     }
