@@ -1,6 +1,7 @@
 //! `quorate-jepsen`: verdicts on histories, from the command line.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +34,14 @@ enum Command {
     Check(CheckArguments),
     /// Rewrite a history in another format.
     Convert(ConvertArguments),
+    /// Test a cluster: load, faults and the verdict. Done by the program quorate-jepsen-run, beside this one or in
+    /// the path, so that this one needs neither a network nor a runtime; `run --help` says more.
+    #[command(disable_help_flag = true)]
+    Run {
+        /// Passed on as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -204,6 +213,7 @@ fn main() -> ExitCode {
     };
     let status = match arguments.command {
         Command::Check(arguments) => check(&arguments),
+        Command::Run { arguments } => return run(&arguments),
         Command::Convert(arguments) => match convert(&arguments) {
             Ok(()) => Status::Valid,
             Err(error) => {
@@ -213,6 +223,25 @@ fn main() -> ExitCode {
         },
     };
     ExitCode::from(status as u8)
+}
+
+/// Hands over to the program that runs clusters, and ends as it does.
+fn run(arguments: &[OsString]) -> ExitCode {
+    let name = "quorate-jepsen-run";
+    let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
+    let program = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name));
+    match std::process::Command::new(&program).args(arguments).status() {
+        // A signal has no code; whoever sent it knows.
+        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2)),
+        Err(error) => {
+            eprintln!(
+                "cannot start {}: {error}; build it with `cargo build --release -p {name}`, or install it beside this \
+                 program",
+                program.display()
+            );
+            ExitCode::from(Status::BadInput as u8)
+        }
+    }
 }
 
 /// What the process ends with. A worse status of one file outweighs a better one of another.

@@ -190,3 +190,19 @@ fn a_lease_that_was_kept_alive_does_not_end_before_its_new_time() {
         other => panic!("it was kept alive until 9 seconds: {other}"),
     }
 }
+
+#[test]
+fn the_last_second_of_a_lease_is_not_its_end() {
+    let story = |ttl: i64| {
+        let mut history = EtcdHistory::default();
+        let mut step = |call: u64, request: Request, ttl: i64| {
+            let id = history.operations.invoke(1, call, request);
+            history.operations.ok(id, call + 10, Response::at(1, Reply::Lease { id: 7, ttl }));
+        };
+        step(0, Request::LeaseGrant { id: 7, ttl: 2 }, 2);
+        step(1500, Request::LeaseTimeToLive { id: 7 }, ttl);
+        check(&history, &Options { ticks_per_second: Some(1000), ..Options::default() })
+    };
+    assert!(story(0).is_valid(), "half a second is left");
+    assert!(story(-1).is_invalid(), "it was there for two seconds");
+}

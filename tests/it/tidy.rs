@@ -40,6 +40,7 @@ const LAYERS: &[Layer] = &[
         ours: &[],
         others: Some(&["clap", "ctrlc", "flate2", "indicatif", "serde", "serde_json", "thiserror"]),
     },
+    Layer { folder: "jepsen/run", ours: &["client", "jepsen"], others: None },
     Layer { folder: "tests", ours: &["client", "jepsen"], others: None },
     Layer {
         folder: "fuzz",

@@ -71,16 +71,16 @@ impl LeaseUse<'_> {
             (request @ Request::Txn(_), Ok(reply)) => self.check_branch(request, reply),
             (Request::LeaseRevoke { id }, Ok(_)) => self.must_be_there(*id),
             (Request::LeaseRevoke { id }, Err(Error::LeaseNotFound)) => self.may_be_gone(*id),
+            (Request::LeaseKeepAlive { id }, Ok(Reply::Lease { ttl: 0, .. })) => self.may_be_gone(*id),
             (
                 Request::LeaseKeepAlive { id } | Request::LeaseTimeToLive { id },
                 Ok(Reply::Lease { ttl, .. }),
-            ) => {
-                if *ttl > 0 {
-                    self.must_be_there(*id)
-                } else {
-                    self.may_be_gone(*id)
-                }
-            }
+            ) => match ttl {
+                1.. => self.must_be_there(*id),
+                // Less than a second is left.
+                0 => Ok(()),
+                _ => self.may_be_gone(*id),
+            },
             (Request::LeaseGrant { id, .. }, Err(Error::LeaseExists)) => self.may_exist(*id),
             _ => Ok(()),
         }

@@ -74,8 +74,8 @@ pub enum Reply {
     },
     /// To a compaction or a revocation.
     Done,
-    /// To a grant, a keep-alive or a time-to-live request. A time to live of zero or less says that there is
-    /// no such lease.
+    /// To a grant, a keep-alive or a time-to-live request. That there is no such lease is said by zero to a
+    /// keep-alive, and by less than zero to a time-to-live request, where zero is less than a second.
     Lease {
         /// Its id.
         id: i64,

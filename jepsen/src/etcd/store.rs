@@ -55,6 +55,14 @@ impl Store {
         Store { keys: BTreeMap::new(), revision: 1, compacted: -1, leases: Some(BTreeMap::new()) }
     }
 
+    /// A store that holds these versions at a revision. What was before is not known: every lease is taken for
+    /// granted, and nothing for compacted.
+    #[must_use]
+    pub fn at(revision: i64, kvs: impl IntoIterator<Item = KeyValue>) -> Store {
+        let version = |kv: KeyValue| (kv.key.clone(), vec![(kv.mod_revision, Some(kv))]);
+        Store::of_versions(revision, kvs.into_iter().map(version))
+    }
+
     /// The latest revision.
     #[must_use]
     pub fn revision(&self) -> i64 {

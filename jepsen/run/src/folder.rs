@@ -1,0 +1,89 @@
+//! The folder of a run: everything that is needed to understand it later, and to judge it again.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use quorate_jepsen::Verdict;
+use quorate_jepsen::etcd::EtcdHistory;
+use quorate_jepsen::explain::{Band, Picture, html};
+use quorate_jepsen::format::lines;
+
+use crate::judge::Check;
+use crate::plot::Plots;
+use crate::record::Seen;
+
+/// Makes a folder for a run: the one named, which must be new or empty, or the next free one below `results`.
+pub fn make(named: Option<&Path>, workload: &str) -> io::Result<PathBuf> {
+    let path = match named {
+        Some(path) => path.to_path_buf(),
+        None => {
+            let free = |number: &u32| !Path::new("results").join(format!("{workload}-{number}")).exists();
+            let number = (1..).find(free).expect("some number is free");
+            Path::new("results").join(format!("{workload}-{number}"))
+        }
+    };
+    std::fs::create_dir_all(&path)?;
+    if std::fs::read_dir(&path)?.next().is_some() {
+        return Err(io::Error::other(format!("{} is not empty", path.display())));
+    }
+    path.canonicalize()
+}
+
+/// Adds a part of the history of requests.
+pub fn append_history(folder: &Path, history: &EtcdHistory) -> io::Result<()> {
+    let file = File::options().create(true).append(true).open(folder.join("history.jsonl"))?;
+    let mut to = BufWriter::new(file);
+    lines::write_etcd(history, &mut to)?;
+    to.flush()
+}
+
+/// Writes everything but the history of requests.
+pub fn write(
+    folder: &Path,
+    seen: &Seen,
+    bands: &[Band],
+    timeout: f64,
+    summary: &serde_json::Value,
+) -> io::Result<()> {
+    if !seen.named.operations.is_empty() {
+        let mut to = BufWriter::new(File::create(folder.join("operations.jsonl"))?);
+        lines::write_named(&seen.named, &mut to)?;
+        to.flush()?;
+    }
+    let mut nemesis = File::create(folder.join("nemesis.jsonl"))?;
+    for band in bands {
+        writeln!(
+            nemesis,
+            "{}",
+            serde_json::json!({ "from": band.from, "to": band.to, "fault": band.label })
+        )?;
+    }
+    let plots = Plots::new(&seen.etcd, bands, timeout);
+    std::fs::write(folder.join("latency.svg"), plots.latency())?;
+    std::fs::write(folder.join("rate.svg"), plots.rate())?;
+    std::fs::write(folder.join("verdict.json"), format!("{summary:#}\n"))
+}
+
+/// Writes a page for every check that has a picture.
+pub fn write_pages(folder: &Path, checks: &[Check], bands: &[Band]) -> io::Result<()> {
+    for (number, check) in checks.iter().enumerate() {
+        let Some(picture) = &check.picture else { continue };
+        let title = check.name.to_owned();
+        let picture = Picture { title, bands: bands.to_vec(), ..(**picture).clone() };
+        std::fs::write(folder.join(format!("check-{}.html", number + 1)), html::page(&picture))?;
+    }
+    Ok(())
+}
+
+/// A check in JSON.
+pub fn summary(check: &Check) -> serde_json::Value {
+    let (verdict, rule) = match &check.verdict {
+        Verdict::Valid => ("valid", None),
+        Verdict::Invalid(violation) => ("invalid", Some(violation.rule)),
+        Verdict::Unknown(_) => ("unknown", None),
+    };
+    serde_json::json!({
+        "check": check.name, "verdict": verdict, "rule": rule, "why": check.why, "steps": check.evidence,
+    })
+}

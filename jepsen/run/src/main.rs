@@ -1,0 +1,53 @@
+//! `quorate-jepsen-run`: puts a cluster under load and faults, and judges what its clients saw.
+//!
+//! Any cluster that speaks etcd's protocol will do: one that runs already (`--endpoints`), or one of `quorate` or
+//! `etcd` that is started for the run and tormented (`--local`). The files, in the order of a run:
+//!
+//! * `local`, `network`: members as processes, and links between them that can be cut;
+//! * `workload`: what clients do; `client`, `convert`: how they ask; `record`: what they saw and when;
+//! * `nemesis`: what is done to the cluster meanwhile;
+//! * `live`: the verdict while it runs; `judge`: the verdict at the end;
+//! * `plot`, `folder`: what is left of it.
+#![forbid(unsafe_code)]
+
+mod client;
+mod convert;
+mod folder;
+mod judge;
+mod live;
+mod local;
+mod nemesis;
+mod network;
+mod options;
+mod plot;
+mod record;
+mod run;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use options::Options;
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // Help and version are asked for, anything else is a mistake.
+            let code = if error.use_stderr() { run::BAD_INPUT } else { run::VALID };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run::run(&options)),
+        Err(error) => Err(format!("cannot start: {error}")),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("quorate-jepsen-run: {error}");
+            ExitCode::from(run::BAD_INPUT)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Transactions over lists (append) or registers (wr): read all keys, then write under the condition that none of
+//! them has changed. What was read and written is one transaction, and strict serializability is promised.
+//!
+//! Source: the workloads `append` and `wr` of Jepsen's etcd tests.
+
+use quorate_jepsen::Value;
+use quorate_jepsen::etcd::{Compare, Keys, Put, Range, Relation, Reply, Request, Target, Txn};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::Context;
+use crate::client::{Client, Outcome};
+
+/// One step of a transaction: writes a number, or reads.
+struct Step {
+    key: u64,
+    write: Option<u64>,
+}
+
+/// A key with what it held before the transaction: the revision, and the numbers.
+type Held = (u64, i64, Vec<i64>);
+
+/// One transaction.
+pub async fn step(client: &Client, random: &mut StdRng, context: &Context, append: bool) {
+    let steps: Vec<Step> = (0..random.random_range(1..=4))
+        .map(|_| Step {
+            key: random.random_range(0..context.keys),
+            write: random.random_bool(0.5).then(|| context.fresh()),
+        })
+        .collect();
+    let recorder = client.recorder();
+    let asked = described(&steps, append, None);
+    let id = recorder.begin(client.process(), "txn", None, asked.clone());
+    let Some(mut held) = read_all(client, &steps).await else {
+        // Reads alone change nothing, whatever became of them.
+        return recorder.end(id, false, asked);
+    };
+    let compares = held.iter().map(|(key, revision, _)| Compare {
+        keys: Keys::one(name(*key)),
+        result: Relation::Equal,
+        target: Target::Mod(*revision),
+    });
+    let compares = compares.collect();
+    let found = described(&steps, append, Some(&mut held));
+    let written: Vec<u64> = steps.iter().filter(|step| step.write.is_some()).map(|step| step.key).collect();
+    let success = held.iter().filter(|(key, ..)| written.contains(key)).map(|(key, _, numbers)| {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        Request::Put(Put::new(name(*key), numbers.join(" ").as_str()))
+    });
+    let txn = Txn { compares, success: success.collect(), failure: Vec::new() };
+    match client.ask(Request::Txn(txn)).await {
+        Outcome::Unknown => {}
+        outcome => match outcome.reply() {
+            Some((Reply::Txn { succeeded: true, .. }, _)) => recorder.end(id, true, found),
+            _ => recorder.end(id, false, asked),
+        },
+    }
+}
+
+fn name(key: u64) -> Vec<u8> {
+    format!("list/{key}").into_bytes()
+}
+
+/// Reads every key that the steps name, once, as of one revision.
+async fn read_all(client: &Client, steps: &[Step]) -> Option<Vec<Held>> {
+    let mut keys: Vec<u64> = steps.iter().map(|step| step.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let success = keys.iter().map(|key| Request::Range(Range::key(name(*key)))).collect();
+    let txn = Txn { compares: Vec::new(), success, failure: Vec::new() };
+    let Some((Reply::Txn { replies, .. }, _)) = client.ask(Request::Txn(txn)).await.reply() else {
+        return None;
+    };
+    let held = keys.into_iter().zip(replies).map(|(key, reply)| {
+        let Reply::Range { kvs, .. } = reply else { return (key, 0, Vec::new()) };
+        let Some(kv) = kvs.into_iter().next() else { return (key, 0, Vec::new()) };
+        let text = String::from_utf8_lossy(kv.value.as_slice()).into_owned();
+        (key, kv.mod_revision, text.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+    });
+    Some(held.collect())
+}
+
+/// The transaction in Jepsen's words. With `held`, the steps are done on it, one after the other.
+fn described(steps: &[Step], append: bool, mut held: Option<&mut Vec<Held>>) -> Value {
+    let mut described = Vec::new();
+    for step in steps {
+        let numbers = held
+            .as_mut()
+            .and_then(|held| held.iter_mut().find(|(key, ..)| *key == step.key))
+            .map(|(_, _, numbers)| numbers);
+        let (word, value) = match (step.write, numbers) {
+            (Some(number), numbers) => {
+                let number = number.cast_signed();
+                if let Some(numbers) = numbers {
+                    if !append {
+                        numbers.clear();
+                    }
+                    numbers.push(number);
+                }
+                (if append { "append" } else { "w" }, Value::Int(number))
+            }
+            (None, None) => ("r", Value::Nil),
+            (None, Some(numbers)) if append => {
+                ("r", Value::List(numbers.iter().copied().map(Value::Int).collect()))
+            }
+            (None, Some(numbers)) => ("r", numbers.last().map_or(Value::Nil, |number| Value::Int(*number))),
+        };
+        described.push(Value::List(vec![
+            Value::Keyword(word.into()),
+            Value::Int(step.key.cast_signed()),
+            value,
+        ]));
+    }
+    Value::List(described)
+}
