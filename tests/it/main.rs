@@ -6,6 +6,7 @@ mod etcdctl;
 mod failover;
 mod http2;
 mod identity;
+mod jepsen_run;
 mod kill;
 mod load;
 mod members;
