@@ -1,6 +1,7 @@
 //! From a recording to a verdict that people can read: what the command line does, as a function.
 
 mod names;
+mod picture;
 mod transactions;
 
 use std::fmt::Display;
@@ -194,23 +195,22 @@ fn judge_directly(
         other => return Err(format!("the model {} has no direct check", other.name())),
     };
     settings.judged.inspect(|judged| judged());
-    let evidence = named_evidence(&verdict, history);
-    Ok(finish(model.name(), history.operations.len(), verdict, evidence, None))
+    let evidence = evidence(&verdict, history, name_of);
+    let picture = is_drawn(&verdict, settings).then(|| picture::of_names(history, &verdict, None, name_of));
+    Ok(finish(model.name(), history.operations.len(), verdict, evidence, picture))
 }
 
-/// The operations of a violation as the history names them.
-fn named_evidence(verdict: &Verdict, history: &History<Ask, Answer>) -> Vec<String> {
-    evidence(verdict, history, |operation| {
-        let (f, asked) = (&operation.input.f, &operation.input.value);
-        match operation.output() {
-            Some(answer) if !answer.ok => format!("{f} {asked} failed"),
-            Some(answer) if answer.value != Value::Nil && answer.value != *asked => {
-                format!("{f} {}", shorten(&answer.value.to_string()))
-            }
-            Some(_) => format!("{f} {}", shorten(&asked.to_string())),
-            None => format!("{f} {} (outcome unknown)", shorten(&asked.to_string())),
+/// An operation as the history names it.
+fn name_of(operation: &Operation<Ask, Answer>) -> String {
+    let (f, asked) = (&operation.input.f, &operation.input.value);
+    match operation.output() {
+        Some(answer) if !answer.ok => format!("{f} {asked} failed"),
+        Some(answer) if answer.value != Value::Nil && answer.value != *asked => {
+            format!("{f} {}", shorten(&answer.value.to_string()))
         }
-    })
+        Some(_) => format!("{f} {}", shorten(&asked.to_string())),
+        None => format!("{f} {} (outcome unknown)", shorten(&asked.to_string())),
+    }
 }
 
 /// What fits a line or two.

@@ -178,3 +178,17 @@ fn all_see_writes_in_one_order() {
     assert_eq!(guessed(&format!("{write}{one}")), "valid");
     assert_eq!(guessed(&format!("{write}{one}{other}")), "G-nonadjacent-item");
 }
+
+#[test]
+fn cycles_of_transactions_are_drawn() {
+    let skew = "{:process 0 :type :invoke :f :txn :value [[:r x nil] [:append y 1]]}
+        {:process 1 :type :invoke :f :txn :value [[:r y nil] [:append x 1]]}
+        {:process 0 :type :ok :f :txn :value [[:r x nil] [:append y 1]]}
+        {:process 1 :type :ok :f :txn :value [[:r y nil] [:append x 1]]}";
+    let recording = format::read(skew, None, ReadOptions::default()).expect("EDN");
+    let report = judge(&recording, &Settings::default()).expect("transactions");
+    let picture = report.picture.expect("what is invalid is drawn");
+    assert_eq!(picture.bars.len(), 2);
+    let kinds: Vec<&str> = picture.cycles[0].edges.iter().map(|edge| edge.kind.as_str()).collect();
+    assert_eq!((picture.cycles[0].name.as_str(), kinds), ("G2-item", vec!["rw", "rw"]));
+}

@@ -1,8 +1,8 @@
 //! Transactions: which check they get, and the report of it.
 
-use super::{Report, Settings, evidence, finish, shorten};
+use super::{Report, Settings, evidence, finish, is_drawn, picture, shorten};
 use crate::format::jepsen::{Answer, Ask};
-use crate::history::History;
+use crate::history::{History, Operation};
 use crate::txn::weak::WeakLevel;
 use crate::txn::{self, Options, TransactionReport, Workload};
 use crate::value::Value;
@@ -45,7 +45,7 @@ fn infer(
         Err(unfit) => (Verdict::Unknown(unfit.why), None),
     };
     settings.judged.inspect(|judged| judged());
-    Ok(report_of(model, history, verdict, report))
+    Ok(report_of(model, history, verdict, report, settings))
 }
 
 fn report_of(
@@ -53,14 +53,21 @@ fn report_of(
     history: &Named,
     verdict: Verdict,
     transactions: Option<TransactionReport>,
+    settings: &Settings<'_>,
 ) -> Report {
-    let evidence = evidence(&verdict, history, |operation| match operation.output() {
+    let evidence = evidence(&verdict, history, describe);
+    let picture = is_drawn(&verdict, settings)
+        .then(|| picture::of_names(history, &verdict, transactions.as_ref(), describe));
+    let transactions = transactions.map(Box::new);
+    Report { transactions, ..finish(model, history.operations.len(), verdict, evidence, picture) }
+}
+
+fn describe(operation: &Operation<Ask, Answer>) -> String {
+    match operation.output() {
         Some(answer) if !answer.ok => format!("{} (failed)", shorten(&operation.input.value.to_string())),
         Some(answer) if answer.value != Value::Nil => shorten(&answer.value.to_string()),
         _ => format!("{} (outcome unknown)", shorten(&operation.input.value.to_string())),
-    });
-    let transactions = transactions.map(Box::new);
-    Report { transactions, ..finish(model, history.operations.len(), verdict, evidence, None) }
+    }
 }
 
 /// Sessions have no times, so the weak levels are decided, from the strongest asked for down. What is stronger
@@ -88,5 +95,5 @@ pub(super) fn judge_sessions(history: &Named, settings: &Settings<'_>) -> Result
         }
     }
     settings.judged.inspect(|judged| judged());
-    Ok(report_of("rw-register", history, verdict, report))
+    Ok(report_of("rw-register", history, verdict, report, settings))
 }
