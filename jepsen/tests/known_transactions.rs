@@ -23,6 +23,7 @@ fn judged(known: &manifest::Known) -> Report {
 }
 
 #[test]
+#[cfg_attr(no_histories, ignore = "set QUORATE_HISTORIES to a folder with given/MANIFEST.json")]
 fn every_case_gets_its_verdict_its_anomalies_and_its_levels() {
     let mut wrong = Vec::new();
     for known in known(&["list-append", "rw-register"]) {
@@ -62,6 +63,7 @@ fn every_case_gets_its_verdict_its_anomalies_and_its_levels() {
 }
 
 #[test]
+#[cfg_attr(no_histories, ignore = "set QUORATE_HISTORIES to a folder with given/MANIFEST.json")]
 fn every_ladder_of_weak_levels_breaks_where_it_is_known_to() {
     for known in known(&["rw-register"]) {
         let Recording::Sessions(history) = read(&known) else { continue };

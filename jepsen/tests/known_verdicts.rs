@@ -1,6 +1,5 @@
 //! Real histories whose verdicts are known. They belong to their projects, so they are read from the folder
-//! that the environment variable `QUORATE_HISTORIES` names; without it there is nothing to test, and the test
-//! says so.
+//! that the environment variable `QUORATE_HISTORIES` names; without it cargo counts these tests as ignored.
 
 #[path = "common/manifest.rs"]
 mod manifest;
@@ -38,6 +37,7 @@ fn judge(known: &Known, limits: &Limits<'_>) -> Verdict {
 }
 
 #[test]
+#[cfg_attr(no_histories, ignore = "set QUORATE_HISTORIES to a folder with given/MANIFEST.json")]
 fn real_histories_get_their_known_verdicts() {
     for known in known() {
         let verdict = judge(&known, &Limits::default());
@@ -48,6 +48,7 @@ fn real_histories_get_their_known_verdicts() {
 
 /// As a user would ask: the model is guessed, and nothing is said of what the file leaves open.
 #[test]
+#[cfg_attr(no_histories, ignore = "set QUORATE_HISTORIES to a folder with given/MANIFEST.json")]
 fn real_histories_get_their_known_verdicts_without_any_option() {
     let models = ["cas-register", "register", "kv", "mutex", "multi-register", "bank", "set", "set-full"];
     let others =
@@ -82,6 +83,7 @@ fn judge_by_name(recording: &Recording) -> Result<Verdict, String> {
 }
 
 #[test]
+#[cfg_attr(no_histories, ignore = "set QUORATE_HISTORIES to a folder with given/MANIFEST.json")]
 fn no_reduction_changes_a_verdict_on_real_histories() {
     let all = Reductions::default();
     let variants = [

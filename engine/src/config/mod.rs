@@ -446,10 +446,9 @@ mod tests {
             text(&["--initial-cluster=a=http://localhost:2380"]),
             "couldn't find local name \"default\" in the initial cluster configuration"
         );
-        assert!(
-            text(&["--initial-cluster=default=http://127.0.0.1:9"])
-                .starts_with("--initial-cluster has default=")
-        );
+        let moved = config(&["--initial-cluster=default=http://127.0.0.1:9"]).unwrap();
+        let refusal = moved.check_newcomer().unwrap_err().to_string();
+        assert!(refusal.starts_with("--initial-cluster has default="), "{refusal}");
         assert!(text(&["--initial-cluster=abc"]).contains("name=http://host:port"));
         assert!(text(&["--snapshot-count=0"]).contains("greater than zero"));
         assert!(text(&["--max-request-bytes=99999999"]).contains("at most 33554432"));

@@ -21,13 +21,13 @@ pub struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub members: u8,
     /// The program's file, if it is neither beside this one nor in the path.
-    #[arg(long, value_name = "FILE", requires = "local")]
+    #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
     /// What clients do.
     #[arg(long, value_enum, default_value = "kv")]
     pub workload: Workload,
     /// What is done to the local cluster meanwhile, separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',', requires = "local")]
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub nemesis: Vec<Nemesis>,
     /// How long a fault lasts, and the pause before it, in seconds, on average.
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0, value_parser = positive)]
@@ -74,6 +74,12 @@ const EXIT_CODES: &str =
 impl Options {
     /// What does not go together; clap sees only one option at a time.
     pub fn check(&self) -> Result<(), String> {
+        // (clap forgets that an option requires `--local` as soon as `--endpoints` excludes that.)
+        if self.local.is_none() && (!self.nemesis.is_empty() || self.binary.is_some()) {
+            return Err(
+                "--nemesis and --binary are about a cluster that is started here: use --local".to_owned()
+            );
+        }
         let judged_live = [Workload::Kv, Workload::Set, Workload::Txn, Workload::Register];
         if self.verify_live.is_some() && !judged_live.contains(&self.workload) {
             let name = self.workload.name();
@@ -120,16 +126,20 @@ mod tests {
         for wrong in [
             "run",
             "run --local etcd --endpoints a:1",
-            "run --endpoints a:1 --nemesis kill",
             "run --local etcd --time 0",
             "run --local etcd --members 0",
             "run --local etcd --workload nothing",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["--workload lock --verify-live", "--serializable", "--fenced --workload kv"] {
-            let options =
-                parse(&format!("run --local etcd {wrong}")).unwrap_or_else(|error| panic!("{error}"));
+        for wrong in [
+            "run --endpoints a:1 --nemesis kill",
+            "run --endpoints a:1 --binary etcd",
+            "run --local etcd --workload lock --verify-live",
+            "run --local etcd --serializable",
+            "run --local etcd --fenced --workload kv",
+        ] {
+            let options = parse(wrong).unwrap_or_else(|error| panic!("{error}"));
             assert!(options.check().is_err(), "{wrong}");
         }
         let fine = parse("run --local quorate --workload lock --fenced --nemesis kill,pause")

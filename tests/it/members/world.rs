@@ -198,6 +198,14 @@ impl World {
         self.load.await_progress();
     }
 
+    /// Asks the leader to hand over to a member, and kills somebody meanwhile: somebody leads afterwards.
+    pub fn disturb_hand_over(&mut self, to: usize, kill: Kill) {
+        let id = self.listed(to).id;
+        self.run_and_kill(&["move-leader", &id], kill);
+        self.load.await_progress();
+        self.statuses_are_true();
+    }
+
     /// Everybody present answers, agrees on one leader, who votes, and knows of itself what the list says.
     pub fn statuses_are_true(&self) {
         let etcdctl = self.etcdctl();
