@@ -25,7 +25,7 @@ pub struct Coverage {
 }
 
 /// What is interesting by itself.
-const ALONE: [&str; 11] = [
+const ALONE: [&str; 19] = [
     "two members lead at a time",
     "a leader knows less to be committed than another",
     "a log loses its end",
@@ -37,6 +37,14 @@ const ALONE: [&str; 11] = [
     "a candidate dies",
     "a member starts from a snapshot and has more in its log",
     "all members are down",
+    "leadership is moved because an operator wants it",
+    "a learner is promoted",
+    "a learner is promoted while links are cut",
+    "a voter is demoted",
+    "the leader demotes itself",
+    "a voter is removed",
+    "the leader removes itself",
+    "a lost disk is replaced, and the new member votes",
 ];
 
 /// What the protocol does, of interest together with each kind of fault.
@@ -49,7 +57,7 @@ const DEEDS: [&str; 6] = [
     "many entries are committed at once",
 ];
 
-/// The kinds of faults: without the last two, a loss of power that leaves nobody to do anything, and the
+/// The kinds of faults: without what operators do, a loss of power that leaves nobody to do anything, and the
 /// partition, which is a cut.
 const KINDS: usize = 16;
 
@@ -110,6 +118,28 @@ impl Coverage {
         self.deed(3);
     }
 
+    /// A member that an operator asked to move leadership says that it was moved.
+    pub fn on_moved(&mut self) {
+        self.alone_if(11, true);
+    }
+
+    /// A learner of the table votes from now on.
+    pub fn on_promoted(&mut self) {
+        self.alone_if(12, true);
+        self.alone_if(13, self.active[0] > 0 || self.active[1] > 0);
+    }
+
+    /// A voter does not vote any more, by the wish of an operator.
+    pub fn on_voter_less(&mut self, removed: bool, led: bool) {
+        self.alone_if(if removed { 16 } else { 14 }, true);
+        self.alone_if(if removed { 17 } else { 15 }, led);
+    }
+
+    /// What has taken the place of a voter's lost disk votes.
+    pub fn on_replaced(&mut self) {
+        self.alone_if(18, true);
+    }
+
     /// What was reached.
     #[must_use]
     pub fn reached(&self) -> Reached {
@@ -165,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_state_has_a_name_of_its_own() {
-        assert_eq!(fault_names()[KINDS..], ["power-loss", "partition"]);
+        assert_eq!(fault_names()[KINDS..KINDS + 2], ["power-loss", "partition"]);
         let names: std::collections::BTreeSet<String> = (0..STATES).map(name).collect();
         assert_eq!(names.len(), STATES);
     }

@@ -2,9 +2,10 @@
 //!
 //! Two rules, and why:
 //!
-//! - **Survivable.** Nothing is injected that no correct system could survive. Nobody loses a whole disk, so
-//!   any number of members may lose power at once: what they acknowledged, they still have. A disk that is
-//!   full, does not sync or has rotted ends its member's process, and the member must refuse to start from
+//! - **Survivable.** Nothing is injected that no correct system could survive. Any
+//!   number of members may lose power at once: what they acknowledged, they still have. A whole disk is lost only
+//!   when nobody is on the way in or out and a quorum is left, and the next one only when a new member votes in
+//!   its place (`core/operator.rs`). A disk that is full, does not sync or has rotted ends its member's process, and the member must refuse to start from
 //!   damaged bytes, until the fault ends and the right bytes are back (the mirror had them); no member could
 //!   tell a rotted end of its log from a torn one, so only what a later record witnesses is damaged.
 //! - **Not idle.** A cluster without a quorum is perfectly safe and shows nothing. At any time at most a

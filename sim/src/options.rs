@@ -104,7 +104,7 @@ pub struct FaultMix {
 }
 
 /// The kinds of faults.
-pub const FAULTS: [&str; 22] = [
+pub const FAULTS: [&str; 25] = [
     "partition",
     "one-way",
     "bridge",
@@ -127,11 +127,27 @@ pub const FAULTS: [&str; 22] = [
     "read-errors",
     "bit-rot",
     "misdirected-write",
+    "transfer",
+    "membership",
+    "lost-disk",
 ];
 
-/// The kinds that need what only the core depth has: a log that it can damage, a turn that it can delay.
-pub const CORE_FAULTS: [&str; 7] =
-    ["disconnect", "slow-cpu", "full-disk", "failed-sync", "read-errors", "bit-rot", "misdirected-write"];
+/// How many of the kinds are about members and leadership: the last ones.
+const OPERATIONS: usize = 3;
+
+/// The kinds that need what only the core depth has: a log that it can damage, a turn that it can delay, an operator.
+pub const CORE_FAULTS: [&str; 10] = [
+    "disconnect",
+    "slow-cpu",
+    "full-disk",
+    "failed-sync",
+    "read-errors",
+    "bit-rot",
+    "misdirected-write",
+    "transfer",
+    "membership",
+    "lost-disk",
+];
 
 impl Options {
     /// What the seed says.
@@ -265,15 +281,17 @@ fn draw_load(random: &mut Random) -> Load {
 
 fn draw_faults(random: &mut Random, election_timeout: Duration) -> FaultMix {
     let mut weights = [0; FAULTS.len()];
-    for weight in &mut weights {
+    let (breakage, operations) = weights.split_at_mut(FAULTS.len() - OPERATIONS);
+    for weight in breakage {
         *weight = random.pick(&[0, 0, 1, 4]);
     }
-    FaultMix {
-        interval: election_timeout * random.pick(&[2, 5, 20]),
-        duration: election_timeout * random.pick(&[1, 3, 10]),
-        weights,
-        hunt: random.pick(&[0, 0, 200_000, 800_000]),
+    let interval = election_timeout * random.pick(&[2, 5, 20]);
+    let duration = election_timeout * random.pick(&[1, 3, 10]);
+    let hunt = random.pick(&[0, 0, 200_000, 800_000]);
+    for weight in operations {
+        *weight = random.pick(&[0, 1, 4]);
     }
+    FaultMix { interval, duration, weights, hunt }
 }
 
 impl fmt::Display for Options {

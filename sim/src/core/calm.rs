@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use quorate_jepsen::etcd::{Keys, Put, Range, Request};
 
+use quorate_raft::NodeId;
+
 use super::member::Member;
 use super::{Event, Simulation, place};
 use crate::env::clock::TRUE_RATE;
@@ -75,7 +77,8 @@ impl Simulation {
         }
         let quality = Quality { loss: 0, duplication: 0, reordering: 0, ..self.options.network };
         self.network.set_quality(quality);
-        for id in self.options.member_ids() {
+        let everybody: Vec<NodeId> = self.members.iter().map(|member| member.id).collect();
+        for id in everybody {
             self.member(id).clock_rate = TRUE_RATE;
             self.set_clock_rate(id, None);
         }
@@ -99,13 +102,16 @@ impl Simulation {
 
     /// Looks whether everything has settled, from time to time, until it has to have.
     fn settled(&mut self, deadline: Time) {
-        let members: Vec<invariants::Member> = self.members.iter().filter_map(Member::at_rest).collect();
-        assert_eq!(members.len(), self.members.len(), "the nemesis has started everybody again");
+        let there: Vec<usize> = self.present().map(|member| place(member.id)).collect();
+        let members: Vec<invariants::Member> =
+            there.iter().filter_map(|at| self.members[*at].at_rest()).collect();
+        assert_eq!(members.len(), there.len(), "the nemesis has started everybody again");
         let content = |member: usize| {
-            let replica = self.members[member].replica.as_ref();
+            let replica = self.members[there[member]].replica.as_ref();
             replica.expect("it has started").store().content_hash()
         };
-        match invariants::converged(&members, content) {
+        let settled = self.check_members().and_then(|()| invariants::converged(&members, content));
+        match settled {
             Ok(()) => self.queue.push(self.time, Event::Phase(Phase::Reading)),
             Err(violation) if violation.invariant != "liveness" || self.time >= deadline => {
                 self.demand(Err(violation));
@@ -118,14 +124,14 @@ impl Simulation {
     }
 
     fn read_everywhere(&mut self) {
-        for id in self.options.member_ids() {
+        for id in self.present_ids() {
             self.ask_once(id, Request::Range(Range::of(Keys::all())));
         }
         self.queue.push(self.time + READING, Event::Phase(Phase::End));
     }
 
     fn check_reads(&mut self) {
-        if let Some(id) = self.members.iter().map(|member| member.id).find(|id| self.asks_still(*id)) {
+        if let Some(id) = self.present_ids().into_iter().find(|id| self.asks_still(*id)) {
             self.demand(Err(invariants::Violation {
                 invariant: "liveness",
                 detail: format!(
@@ -137,13 +143,17 @@ impl Simulation {
 
     /// Asks each member for a write.
     pub(super) fn probe(&mut self) {
-        for id in self.options.member_ids() {
+        for id in self.present_ids() {
             let value = self.known.fresh_value(0);
             self.ask_once(id, Request::Put(Put::new("probe", value)));
         }
     }
 
-    fn asks_still(&self, id: quorate_raft::NodeId) -> bool {
+    fn present_ids(&self) -> Vec<NodeId> {
+        self.present().map(|member| member.id).collect()
+    }
+
+    fn asks_still(&self, id: NodeId) -> bool {
         self.clients[self.options.load.clients as usize + place(id)].is_waiting()
     }
 }

@@ -10,7 +10,9 @@ use quorate_store::{EventKind, KeyRange, Revision, WatchId, WatchUpdate};
 use super::calm::Phase;
 use super::convert;
 use super::member::Asker;
+use super::operator::OPERATOR;
 use super::{Event, REFUSAL, Simulation};
+use crate::env::network::MEMBERS_MAX;
 use crate::history::{OperationId, StreamId};
 use crate::invariants::Readings;
 use crate::options::Options;
@@ -57,6 +59,8 @@ struct Waiting {
 #[derive(Debug)]
 pub struct WatcherSlot {
     watcher: Watcher,
+    /// The member that its stream is at.
+    member: NodeId,
     process: u64,
     serial: u64,
     stream: Option<StreamId>,
@@ -73,7 +77,7 @@ impl ClientSlot {
             let script = || Role::Scripted(VecDeque::new());
             ClientSlot::new(slot, if scripted { script() } else { Role::Worker(Box::new(client)) })
         });
-        let probes = options.member_ids().into_iter().map(|id| ClientSlot::new(PROBES + id.0, Role::Probe));
+        let probes = (1..MEMBERS_MAX as u64).map(|id| ClientSlot::new(PROBES + id, Role::Probe));
         workers.chain(probes).collect()
     }
 
@@ -106,6 +110,7 @@ impl WatcherSlot {
         let slots = Watcher::all(options).into_iter().enumerate();
         slots
             .map(|(slot, watcher)| WatcherSlot {
+                member: watcher.member,
                 watcher,
                 process: WATCHERS + slot as u64,
                 serial: 0,
@@ -136,7 +141,7 @@ impl Simulation {
         let client_slot = &mut self.clients[slot as usize];
         let Role::Worker(client) = &mut client_slot.role else { return };
         let request = client.next(&mut self.known);
-        let (member, process) = (client.member, client.process);
+        let (member, process) = (self.operator.occupant(client.member), client.process);
         client_slot.process = process;
         self.ask_patiently(slot, member, request);
     }
@@ -210,6 +215,9 @@ impl Simulation {
         result: Result<quorate_replica::Response, quorate_replica::Error>,
     ) {
         let Some(asker) = self.member(node).answered(id) else { return };
+        if asker.slot == OPERATOR {
+            return self.operator_told(id, asker.serial, &result);
+        }
         let client = &self.clients[asker.slot as usize];
         let Some(waiting) = client.waiting.as_ref().filter(|_| client.serial == asker.serial) else { return };
         let outcome = convert::outcome(node, &waiting.request, result);
@@ -330,11 +338,12 @@ impl Simulation {
         }
         let watcher = &mut self.watchers[slot as usize];
         watcher.serial += 1;
+        watcher.member = self.operator.occupant(watcher.watcher.member);
         let request = watcher.watcher.open(&self.known);
         watcher.stream = Some(self.recorder.open_stream(watcher.process, request.clone()));
         watcher.request = Some(request);
         let asker = Asker { slot, serial: watcher.serial };
-        match self.network.send_client(self.time, watcher.watcher.member) {
+        match self.network.send_client(self.time, watcher.member) {
             Some(at) => self.queue.push(at, Event::WatchRequest { asker }),
             None => self.queue.push(self.time + REFUSAL * 20, Event::WatchLost { asker }),
         }
@@ -344,7 +353,7 @@ impl Simulation {
     pub(super) fn watch_arrives(&mut self, asker: Asker) {
         let watcher = &mut self.watchers[asker.slot as usize];
         let Some(request) = watcher.request.take().filter(|_| watcher.serial == asker.serial) else { return };
-        let (node, process, credit) = (watcher.watcher.member, watcher.process, watcher.watcher.credit);
+        let (node, process, credit) = (watcher.member, watcher.process, watcher.watcher.credit);
         if !self.member(node).is_up() {
             return self.queue.push(self.time + REFUSAL * 20, Event::WatchLost { asker });
         }
@@ -384,7 +393,7 @@ impl Simulation {
         let Some(stream) = slot.stream.filter(|_| slot.serial == asker.serial) else { return };
         response.at = time.0;
         let reaction = slot.watcher.receive(&response);
-        let (node, events, revision) = (slot.watcher.member, response.events.len() as u32, response.revision);
+        let (node, events, revision) = (slot.member, response.events.len() as u32, response.revision);
         let what = match &response {
             WatchResponse { created: true, .. } => "created",
             WatchResponse { canceled: true, .. } => "canceled",

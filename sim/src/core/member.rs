@@ -17,6 +17,8 @@ use crate::trace::StatusLine;
 pub struct Member {
     /// Its id.
     pub id: NodeId,
+    /// Whether it is part of the cluster.
+    pub life: Life,
     /// The running replica; `None` while it is down.
     pub replica: Option<Replica>,
     /// How many times it has started. Events that belong to an earlier life are ignored.
@@ -50,6 +52,17 @@ pub struct Member {
     watches: u64,
 }
 
+/// Where a member is in its life: an id is used once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It may have been added; its directory has not joined yet.
+    Expected,
+    /// It has a directory, and runs or is down.
+    Present,
+    /// It was removed, or its disk is lost.
+    Over,
+}
+
 /// A client's request, or a watcher's stream: who, and its how-manieth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
@@ -67,6 +80,7 @@ impl Member {
         clock.set_rate(Time::ZERO, clock_rate);
         Member {
             id,
+            life: Life::Present,
             replica: None,
             boot: 0,
             clock,

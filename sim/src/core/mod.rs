@@ -12,6 +12,7 @@ mod calm;
 mod clients;
 mod convert;
 mod member;
+mod operator;
 mod script;
 mod storage;
 mod world;
@@ -71,6 +72,10 @@ enum Event {
     Nemesis,
     /// A line of a scenario is due.
     Script { step: usize },
+    /// The operator looks after the members.
+    Operator,
+    /// A member that was removed is ended.
+    Ended { node: NodeId, boot: u64 },
     /// The next phase begins.
     Phase(calm::Phase),
 }
@@ -94,6 +99,8 @@ pub struct Simulation {
     recorder: Recorder,
     /// Which client asked whom, for each operation of the history.
     asked: Vec<(u32, NodeId)>,
+    /// Who adds and removes members.
+    operator: operator::Operator,
     /// What a scenario says.
     script: Option<script::Script>,
     invariants: Invariants,
@@ -180,10 +187,11 @@ impl Simulation {
             clients: ClientSlot::all(options, script.is_some()),
             watchers: WatcherSlot::all(options),
             asked: Vec::new(),
+            operator: operator::Operator::new(options.member_ids()),
             script,
             known: Known::default(),
             recorder: Recorder::default(),
-            invariants: Invariants::new(options.members),
+            invariants: Invariants::new(&options.member_ids()),
             liveness: None,
             phase: calm::Phase::Storm,
             trace,
@@ -248,6 +256,8 @@ impl Simulation {
             Event::WatchLost { asker } => self.watch_lost(asker),
             Event::Nemesis => self.nemesis_acts(),
             Event::Script { step } => self.script_acts(step),
+            Event::Operator => self.operator_looks(),
+            Event::Ended { node, boot } => self.member_ends(node, boot),
             Event::Phase(phase) => self.enter(phase),
         }
     }
@@ -360,7 +370,15 @@ impl Simulation {
             }
             Output::Respond { id, result } => self.respond(node, id, result),
             Output::Watch { watch, update } => self.tell_watcher(node, watch, update),
-            Output::Peers(_) | Output::Removed | Output::Disowned | Output::Changed(_) => {}
+            Output::Removed => {
+                let boot = self.member(node).boot;
+                self.queue.push(self.time + operator::FAREWELL, Event::Ended { node, boot });
+            }
+            Output::Disowned => {
+                let detail = format!("n{node} is taken for an old copy of itself");
+                self.demand(Err(Violation { invariant: "identity", detail }));
+            }
+            Output::Peers(_) | Output::Changed(_) => {}
         }
     }
 
@@ -453,7 +471,7 @@ impl Simulation {
         }
         let pending = replica.status().pending;
         let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled: self.queue.len() };
-        let askers = self.options.load.clients + self.options.members;
+        let askers = self.options.load.clients + MEMBERS_MAX as u64;
         let check = invariants.on_status(&before, &now, replica.store());
         let check = check.and_then(|()| invariants.on_waiting(node, waiting, askers));
         self.coverage.on_status(&before, &now, self.members.iter().map(|member| member.status));

@@ -147,6 +147,11 @@ impl Storage {
         }
     }
 
+    /// What every member of the cluster begins with.
+    pub fn initial(&self) -> &SnapshotMeta {
+        &self.initial
+    }
+
     /// Takes a write. Whoever calls looks at [`begin`](Storage::begin) when the turn is over.
     pub fn enqueue(&mut self, write: Write) {
         self.queued.push(Job::Write(write));
@@ -313,12 +318,8 @@ impl Storage {
         let snapshot = self.snapshot.first().map_or_else(|| self.initial.clone(), |chunk| chunk.meta.clone());
         let (hard_state, entries) = recovered.finish(snapshot.position).map_err(|error| error.to_string())?;
         let chunks = self.snapshot.iter().map(|chunk| (**chunk).clone()).collect();
-        let founder = |id| Founder {
-            id,
-            owner: id.0,
-            name: format!("m{}", id.0),
-            peer_urls: vec![format!("sim:{}", id.0)],
-        };
+        let founder =
+            |id| Founder { id, owner: id.0, name: format!("m{}", id.0), peer_urls: vec![peer_url(id)] };
         let genesis = self.initial.configuration.voters.iter().copied().map(founder).collect();
         Ok(Saved { genesis, boot: self.boots, hard_state, snapshot, chunks, entries })
     }
@@ -339,6 +340,11 @@ impl Storage {
         // What the disk is busy with when it becomes fast again, it finishes fast.
         usual + (usual * (factor - 1)).min(until.since(time))
     }
+}
+
+/// Where a member's peers reach it.
+pub fn peer_url(id: NodeId) -> String {
+    format!("sim:{}", id.0)
 }
 
 /// What a misdirected write overwrites.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use quorate_raft::{NodeId, Role};
 
+use super::member::Life;
 use super::{Event, Simulation};
 use crate::env::network::Network;
-use crate::nemesis::{DiskFailure, FaultLine, World};
+use crate::nemesis::{DiskFailure, Fault, FaultLine, World};
 use crate::time::Time;
 use crate::trace::Event as Traced;
 
@@ -30,7 +31,8 @@ impl World for Simulation {
     }
 
     fn start(&mut self, node: NodeId) {
-        if !self.member(node).is_up() && self.violation.is_none() {
+        let member = self.member(node);
+        if !member.is_up() && member.life == Life::Present && self.violation.is_none() {
             self.start_member(node);
         }
     }
@@ -92,6 +94,30 @@ impl World for Simulation {
 
     fn repair_disk(&mut self, node: NodeId, _failure: DiskFailure) {
         self.member(node).storage.repair();
+    }
+
+    fn admits(&self, fault: &Fault) -> bool {
+        self.may_operate(fault)
+    }
+
+    fn occupant(&self, seat: NodeId) -> NodeId {
+        self.operator.occupant(seat)
+    }
+
+    fn extras(&self) -> Vec<NodeId> {
+        self.present().map(|member| member.id).filter(|id| !self.operator.is_seated(*id)).collect()
+    }
+
+    fn operate(&mut self, fault: Fault) {
+        self.operate_now(fault);
+    }
+
+    fn lose_disk(&mut self, node: NodeId) {
+        self.disk_is_lost(node);
+    }
+
+    fn replace_disk(&mut self, _node: NodeId) {
+        self.disk_is_replaced();
     }
 
     fn note(&mut self, line: FaultLine) {

@@ -232,6 +232,14 @@ impl LinkSet {
         LinkSet(self.0 | other.0)
     }
 
+    /// The same links between others.
+    #[must_use]
+    pub fn map(self, other: impl Fn(NodeId) -> NodeId) -> LinkSet {
+        let mut links = LinkSet::none();
+        self.each(|from, to| links = links.with(other(from), other(to)));
+        links
+    }
+
     /// Whether it has a link.
     #[must_use]
     pub fn contains(self, from: NodeId, to: NodeId) -> bool {

@@ -2,14 +2,16 @@
 //!
 //! - An acknowledgement of entries, or a vote, leaves a member only when it is on that member's disk (Raft
 //!   figure 2: "updated on stable storage before responding").
-//! - An entry is committed only when it is on the disks of a majority (Raft §5.3; thesis §10.2.1 for the
-//!   leader's own).
+//! - An entry is committed only when it is on the disks of a majority, of the voters of that time (Raft §5.3, §6;
+//!   thesis §10.2.1 for the leader's own).
 //! - A member's durable term and vote, and what was committed and durable there, are still there when it
 //!   starts again.
 //!
 //! These see in the first second of a run what would otherwise take a lost write at the end of thousands.
 
-use quorate_raft::{Index, NodeId, Term};
+use std::collections::BTreeSet;
+
+use quorate_raft::{Configuration, Index, NodeId, Term};
 
 use super::logs::{Logs, MemberLog};
 use super::{Check, broken};
@@ -54,18 +56,29 @@ pub fn vote(logs: &Logs, from: NodeId, to: NodeId, term: Term) -> Check {
     })
 }
 
-/// Entries after `first` are newly known to be committed.
-pub fn commit(logs: &Logs, first: u64) -> Check {
+/// Entries after `first` are newly known to be committed, to this member first.
+pub fn commit(logs: &Logs, node: NodeId, first: u64) -> Check {
     for index in first + 1..=logs.chosen_len() {
         let chosen = logs.chosen(index).expect("just chosen");
         let holds = |node: &NodeId| {
             let log = logs.log(*node);
             log.is_durable(index) && log.link(index).is_some_and(|link| link.chain == chosen.chain)
         };
-        let holders = logs.members().filter(holds).count();
-        if holders < logs.majority() {
+        // A configuration that came after the entry may have been in force when it was committed.
+        let later = logs.in_force(node, index + 1..=logs.log(node).last());
+        let mut possible = std::iter::once(logs.configuration(node, index)).chain(later);
+        let majority =
+            |voters: &BTreeSet<NodeId>| voters.iter().filter(|node| holds(node)).count() * 2 > voters.len();
+        let agreed = |it: &Configuration| majority(&it.voters) && (!it.is_joint() || majority(&it.outgoing));
+        if !possible.any(agreed) {
+            let voters = &logs.configuration(node, index).voters;
+            let holders = voters.iter().filter(|node| holds(node)).count();
             return broken("durable commits", || {
-                format!("entry {index}@{} is committed and on {holders} disks only", chosen.term)
+                format!(
+                    "entry {index}@{} is committed and on the disks of {holders} of {} voters only",
+                    chosen.term,
+                    voters.len()
+                )
             });
         }
     }

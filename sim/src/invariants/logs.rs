@@ -4,7 +4,10 @@
 //! Each entry is one number: a hash of the entry and of the number before it. Two logs are equal up to an
 //! index if and only if (up to collisions) their numbers at that index are equal.
 
-use quorate_raft::{Entry, NodeId, Payload, Role, Term, WriteId};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use quorate_raft::{Configuration, Entry, NodeId, Payload, Role, Term, WriteId};
 use quorate_replica::{Saved, SharedProposal, Write};
 
 use super::{Check, broken};
@@ -55,15 +58,24 @@ pub struct MemberLog {
 /// All members' logs, and the entries that were committed.
 #[derive(Debug)]
 pub struct Logs {
-    members: u64,
+    /// The configuration at position zero.
+    founded: Configuration,
+    /// Every other configuration that was ever in a log, by its index and its entry's hash.
+    configurations: BTreeMap<(u64, u64), Configuration>,
     logs: [MemberLog; MEMBERS_MAX],
     chosen: Vec<Chosen>,
 }
 
 impl Logs {
     /// Empty logs.
-    pub fn new(members: u64) -> Logs {
-        Logs { members, logs: Default::default(), chosen: Vec::new() }
+    pub fn new(founders: &[NodeId]) -> Logs {
+        let voters = founders.iter().copied().collect();
+        Logs {
+            founded: Configuration { voters, ..Configuration::default() },
+            configurations: BTreeMap::new(),
+            logs: Default::default(),
+            chosen: Vec::new(),
+        }
     }
 
     /// A member loses power: it does not lead any more.
@@ -115,7 +127,13 @@ impl Logs {
                 });
             }
             log.links.truncate(keep);
-            write.entries.iter().for_each(|entry| log.append(entry, id));
+            for entry in &write.entries {
+                log.append(entry, id);
+                if let (Payload::Membership(membership), Some(link)) = (&entry.payload, log.links.last()) {
+                    let at = (entry.index.0, link.chain);
+                    self.configurations.entry(at).or_insert_with(|| membership.configuration.clone());
+                }
+            }
         }
         if let Some(hard_state) = write.hard_state {
             self.logs[node.0 as usize].unsynced.push((id, hard_state.term.0, hard_state.vote));
@@ -179,14 +197,24 @@ impl Logs {
         self.chosen.push(chosen);
     }
 
-    /// How many members are a majority.
-    pub fn majority(&self) -> usize {
-        self.members as usize / 2 + 1
+    /// The configuration that a member's log says is in force at an index.
+    pub fn configuration(&self, node: NodeId, index: u64) -> &Configuration {
+        self.in_force(node, 0..=index).next().unwrap_or(&self.founded)
     }
 
-    /// All members.
-    pub fn members(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (1..=self.members).map(NodeId)
+    /// Those that a member's log has at these indices, the latest one first.
+    pub fn in_force(
+        &self,
+        node: NodeId,
+        indices: RangeInclusive<u64>,
+    ) -> impl Iterator<Item = &Configuration> {
+        let log = self.log(node);
+        let (from, to) = indices.into_inner();
+        let known = self.configurations.range((from, 0)..=(to.max(from), u64::MAX));
+        let held = known
+            .rev()
+            .filter(move |((index, chain), _)| log.link(*index).is_some_and(|link| link.chain == *chain));
+        held.map(|(_, configuration)| configuration)
     }
 
     /// If a snapshot has taken the place of a member's log, up to this index it holds what was chosen.

@@ -10,6 +10,7 @@
 mod bounded;
 mod durability;
 mod election_safety;
+mod hand_over;
 mod leader_completeness;
 mod lease_expiry;
 mod liveness;
@@ -83,6 +84,7 @@ pub struct Invariants {
     logs: Logs,
     elections: election_safety::ElectionSafety,
     votes: vote_once::VoteOnce,
+    hand_over: hand_over::HandOver,
     matching: log_matching::LogMatching,
     hashes: state_hash::StateHash,
     snapshots: snapshot_equivalence::SnapshotEquivalence,
@@ -94,11 +96,12 @@ pub struct Invariants {
 impl Invariants {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(members: u64) -> Invariants {
+    pub fn new(founders: &[NodeId]) -> Invariants {
         Invariants {
-            logs: Logs::new(members),
+            logs: Logs::new(founders),
             elections: election_safety::ElectionSafety::default(),
             votes: vote_once::VoteOnce::default(),
+            hand_over: hand_over::HandOver::default(),
             matching: log_matching::LogMatching::default(),
             hashes: state_hash::StateHash::default(),
             snapshots: snapshot_equivalence::SnapshotEquivalence::default(),
@@ -149,6 +152,8 @@ impl Invariants {
                 self.votes.on_vote(from, to, message.term)?;
                 durability::vote(&self.logs, from, to, message.term)
             }
+            Body::Vote { transfer, .. } => self.hand_over.on_vote(from, message.term, transfer),
+            Body::CampaignNow => self.hand_over.on_campaign_now(&self.logs, from, to, message.term),
             Body::AppendAck { matched, .. } => {
                 durability::acknowledgement(&self.logs, from, to, message.term, matched)
             }
@@ -171,7 +176,7 @@ impl Invariants {
         if now.commit > before.commit {
             let first = self.logs.chosen_len();
             state_machine_safety::on_commit(&mut self.logs, node, before.commit, now)?;
-            durability::commit(&self.logs, first)?;
+            durability::commit(&self.logs, node, first)?;
             self.leases.on_chosen(now.commit, &self.logs)?;
         }
         if now.applied > before.applied {

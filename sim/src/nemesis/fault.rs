@@ -53,6 +53,21 @@ pub enum Fault {
     Crash(Target),
     /// All members lose power.
     PowerLoss,
+    /// An operator has the leader hand over, to this member or to whoever has caught up best.
+    Transfer(Option<NodeId>),
+    /// An operator adds a member: an empty directory that joins as soon as it has been added.
+    Add {
+        /// Whether it has no vote at first.
+        learner: bool,
+    },
+    /// An operator gives the first learner a vote.
+    Promote,
+    /// An operator takes a member's vote away.
+    Demote(Target),
+    /// An operator removes a member.
+    Remove(Target),
+    /// A member loses its disk, and with it its id: an empty directory takes its place when the fault ends.
+    LostDisk(Target),
     /// A member is stopped; its clock runs on, or stands still as well.
     Pause {
         /// Who.
@@ -148,8 +163,17 @@ impl Fault {
             | Fault::ClockRate { target, .. }
             | Fault::ClockJump { target, .. }
             | Fault::SlowDisk { target, .. }
+            | Fault::Demote(target)
+            | Fault::Remove(target)
+            | Fault::LostDisk(target)
             | Fault::Disk { target, .. } => Some(target),
-            Fault::Cut { .. } | Fault::Clog { .. } | Fault::Lossy(_) | Fault::PowerLoss => None,
+            Fault::Cut { .. }
+            | Fault::Clog { .. }
+            | Fault::Lossy(_)
+            | Fault::PowerLoss
+            | Fault::Transfer(_)
+            | Fault::Add { .. }
+            | Fault::Promote => None,
         }
     }
 
@@ -165,10 +189,44 @@ impl Fault {
             | Fault::ClockRate { target, .. }
             | Fault::ClockJump { target, .. }
             | Fault::SlowDisk { target, .. }
+            | Fault::Demote(target)
+            | Fault::Remove(target)
+            | Fault::LostDisk(target)
             | Fault::Disk { target, .. } => *target = Target::Node(node),
-            Fault::Cut { .. } | Fault::Clog { .. } | Fault::Lossy(_) | Fault::PowerLoss => {}
+            Fault::Cut { .. }
+            | Fault::Clog { .. }
+            | Fault::Lossy(_)
+            | Fault::PowerLoss
+            | Fault::Transfer(_)
+            | Fault::Add { .. }
+            | Fault::Promote => {}
         }
         self
+    }
+
+    /// The same fault, striking those who have taken the places of whom it names.
+    #[must_use]
+    pub fn seated(mut self, seat: impl Fn(NodeId) -> NodeId) -> Fault {
+        match &mut self {
+            Fault::Cut { links, impaired } => {
+                *links = links.map(&seat);
+                let nodes: Vec<NodeId> = impaired.members().map(&seat).collect();
+                *impaired = NodeSet::of(&nodes);
+            }
+            Fault::Clog { links } => *links = links.map(&seat),
+            Fault::Transfer(Some(to)) => *to = seat(*to),
+            _ => {}
+        }
+        match self.target() {
+            Some(Target::Node(node)) => self.aimed_at(seat(node)),
+            _ => self,
+        }
+    }
+
+    /// Whether it is something that an operator does to the members.
+    #[must_use]
+    pub fn changes_members(&self) -> bool {
+        matches!(self, Fault::Add { .. } | Fault::Promote | Fault::Demote(_) | Fault::Remove(_))
     }
 
     /// Whom it impairs, for the fault budget.
@@ -182,6 +240,7 @@ impl Fault {
             | Fault::Pause { .. }
             | Fault::SlowCpu { .. }
             | Fault::SlowDisk { .. }
+            | Fault::LostDisk(_)
             | Fault::Disk { .. }
             | Fault::ClockRate { rate: 0, .. } => struck,
             // A wrong clock or a bad link is no excuse for not serving.
@@ -189,6 +248,11 @@ impl Fault {
             | Fault::Lossy(_)
             | Fault::Disconnect(_)
             | Fault::PowerLoss
+            | Fault::Transfer(_)
+            | Fault::Add { .. }
+            | Fault::Promote
+            | Fault::Demote(_)
+            | Fault::Remove(_)
             | Fault::ClockRate { .. }
             | Fault::ClockJump { .. } => NodeSet::default(),
         }
@@ -205,6 +269,12 @@ impl Fault {
             Fault::Disconnect(_) => "disconnect",
             Fault::Crash(_) => "crash",
             Fault::PowerLoss => "power-loss",
+            Fault::Transfer(_) => "transfer",
+            Fault::Add { .. } => "add-member",
+            Fault::Promote => "promote-learner",
+            Fault::Demote(_) => "demote",
+            Fault::Remove(_) => "remove",
+            Fault::LostDisk(_) => "lost-disk",
             Fault::Pause { .. } => "pause",
             Fault::SlowCpu { .. } => "slow-cpu",
             Fault::ClockRate { .. } => "clock-rate",
@@ -236,6 +306,8 @@ impl fmt::Display for Fault {
                 if impaired == NodeSet::default() { Ok(()) } else { write!(f, " impairs {impaired}") }
             }
             Fault::Clog { links } => write!(f, " {links}"),
+            Fault::Transfer(Some(to)) => write!(f, " n{to}"),
+            Fault::Add { learner } => f.write_str(if learner { " learner" } else { " voter" }),
             Fault::Isolate { inbound, outbound, clients, .. } => {
                 let list = [(inbound, "in"), (outbound, "out"), (clients, "clients")];
                 list.iter().filter(|(on, _)| *on).try_for_each(|(_, name)| write!(f, " {name}"))

@@ -53,6 +53,24 @@ pub trait World {
     fn fail_disk(&mut self, node: NodeId, failure: DiskFailure);
     /// The disk is as it should be again; a member that is down because of it starts.
     fn repair_disk(&mut self, node: NodeId, failure: DiskFailure);
+    /// Whether a fault can be survived now and makes sense; for those that are about members and leadership.
+    fn admits(&self, _fault: &Fault) -> bool {
+        true
+    }
+    /// Who has taken the place of a member that the cluster began with: itself, unless it has lost its disk.
+    fn occupant(&self, seat: NodeId) -> NodeId {
+        seat
+    }
+    /// Who is there besides.
+    fn extras(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
+    /// An operator does this: a fault that `changes_members`, or a transfer.
+    fn operate(&mut self, _fault: Fault) {}
+    /// A member loses its disk and its power.
+    fn lose_disk(&mut self, _node: NodeId) {}
+    /// An empty directory takes its place.
+    fn replace_disk(&mut self, _node: NodeId) {}
     /// A fault began or ended.
     fn note(&mut self, line: FaultLine);
 }
@@ -221,21 +239,19 @@ impl Nemesis {
     }
 
     fn begin(&mut self, time: Time, step: Step, world: &mut dyn World) -> bool {
-        let Step { lasts, fault, .. } = step;
+        let lasts = step.lasts;
+        let fault = step.fault.seated(|seat| world.occupant(seat));
         let node = fault.target().map(|target| match target {
             Target::Node(node) => node,
             Target::Leader(otherwise) => world.leader().unwrap_or(otherwise),
         });
         let impaired = fault.impaired(node);
-        if !self.budget.admit(impaired) {
+        let aimed = node.map_or(fault, |node| fault.aimed_at(node));
+        if !world.admits(&aimed) || !self.budget.admit(impaired) {
             return false;
         }
         let until = (time + lasts).min(self.storm_ends);
-        self.begun.push(Step {
-            at: time,
-            lasts: until.since(time),
-            fault: node.map_or(fault, |node| fault.aimed_at(node)),
-        });
+        self.begun.push(Step { at: time, lasts: until.since(time), fault: aimed });
         world.note(FaultLine { began: true, fault, node });
         self.apply(fault, node, until, world);
         self.active.push(Active { until, fault, node, impaired });
@@ -263,8 +279,8 @@ impl Nemesis {
             Fault::Lossy(quality) => world.network(&mut |network| network.set_quality(quality)),
             Fault::Crash(_) => world.crash(struck()),
             Fault::PowerLoss => {
-                for id in 1..=self.budget_members() {
-                    world.crash(NodeId(id));
+                for id in self.everybody(world) {
+                    world.crash(id);
                 }
             }
             Fault::Pause { frozen_clock, .. } => {
@@ -279,6 +295,10 @@ impl Nemesis {
             Fault::SlowCpu { by, .. } => world.slow_cpu(struck(), by),
             Fault::Disconnect(_) => world.disconnect(struck()),
             Fault::Disk { failure, .. } => world.fail_disk(struck(), failure),
+            Fault::LostDisk(_) => world.lose_disk(struck()),
+            Fault::Transfer(_) | Fault::Add { .. } | Fault::Promote | Fault::Demote(_) | Fault::Remove(_) => {
+                world.operate(node.map_or(fault, |node| fault.aimed_at(node)));
+            }
         }
     }
 
@@ -293,15 +313,24 @@ impl Nemesis {
                 }
             }),
             // These end by themselves.
-            Fault::Clog { .. } | Fault::ClockJump { .. } | Fault::SlowDisk { .. } | Fault::Disconnect(_) => {}
+            Fault::Clog { .. }
+            | Fault::ClockJump { .. }
+            | Fault::SlowDisk { .. }
+            | Fault::Disconnect(_)
+            | Fault::Transfer(_)
+            | Fault::Add { .. }
+            | Fault::Promote
+            | Fault::Demote(_)
+            | Fault::Remove(_) => {}
+            Fault::LostDisk(_) => world.replace_disk(struck()),
             Fault::Lossy(_) => {
                 let quality = self.quality;
                 world.network(&mut |network| network.set_quality(quality));
             }
             Fault::Crash(_) => self.start_if_nothing_keeps_it_down(struck(), world),
             Fault::PowerLoss => {
-                for id in 1..=self.budget_members() {
-                    self.start_if_nothing_keeps_it_down(NodeId(id), world);
+                for id in self.everybody(world) {
+                    self.start_if_nothing_keeps_it_down(id, world);
                 }
             }
             Fault::Pause { frozen_clock, .. } => {
@@ -328,8 +357,9 @@ impl Nemesis {
         }
     }
 
-    fn budget_members(&self) -> u64 {
-        self.budget.members()
+    fn everybody(&self, world: &dyn World) -> Vec<NodeId> {
+        let seated = (1..=self.budget.members()).map(|seat| world.occupant(NodeId(seat)));
+        seated.chain(world.extras()).collect()
     }
 }
 

@@ -66,6 +66,14 @@ fn draw_fault(kind: &str, options: &Options, random: &mut Random) -> Fault {
         "disconnect" => Fault::Disconnect(target),
         "crash" => Fault::Crash(target),
         "power-loss" => Fault::PowerLoss,
+        "transfer" => Fault::Transfer(random.chance(500_000).then_some(one)),
+        "membership" => match random.below(8) {
+            0..3 => Fault::Add { learner: random.chance(700_000) },
+            3..5 => Fault::Promote,
+            5 => Fault::Demote(target),
+            _ => Fault::Remove(target),
+        },
+        "lost-disk" => Fault::LostDisk(target),
         "pause" => Fault::Pause { target, frozen_clock: random.chance(300_000) },
         "slow-cpu" => {
             Fault::SlowCpu { target, by: options.election_timeout / random.pick(&[100, 30, 10, 3]) }

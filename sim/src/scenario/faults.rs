@@ -9,7 +9,7 @@ use crate::nemesis::{DiskFailure, Fault, Target};
 use crate::options::Options;
 
 /// The words that faults begin with.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 24] = [
     "cut",
     "isolate",
     "clog",
@@ -28,6 +28,12 @@ pub const NAMES: [&str; 18] = [
     "misdirected-write",
     "power-loss",
     "partition",
+    "transfer",
+    "add-member",
+    "promote-learner",
+    "demote",
+    "remove",
+    "lost-disk",
 ];
 
 /// The name of a fault, if this is one.
@@ -54,6 +60,16 @@ pub fn read(words: &mut Words, options: &Options) -> Read<Fault> {
         "disconnect" => Fault::Disconnect(words.target()?),
         "crash" => Fault::Crash(words.target()?),
         "power-loss" => Fault::PowerLoss,
+        "transfer" => Fault::Transfer(if words.peek().starts_with('n') { Some(words.node()?) } else { None }),
+        "add-member" if words.take("learner") => Fault::Add { learner: true },
+        "add-member" => {
+            words.expect("voter")?;
+            Fault::Add { learner: false }
+        }
+        "promote-learner" => Fault::Promote,
+        "demote" => Fault::Demote(words.target()?),
+        "remove" => Fault::Remove(words.target()?),
+        "lost-disk" => Fault::LostDisk(words.target()?),
         "pause" => Fault::Pause { target: words.target()?, frozen_clock: words.take("with-clock") },
         "slow-cpu" => Fault::SlowCpu { target: words.target()?, by: words.duration()? },
         "clock-rate" => Fault::ClockRate { target: words.target()?, rate: words.rate()? },

@@ -172,7 +172,7 @@ impl Scenario {
 
 /// The words that faults begin with (a partition is a cut).
 #[must_use]
-pub fn fault_names() -> &'static [&'static str; 18] {
+pub fn fault_names() -> &'static [&'static str; 24] {
     &faults::NAMES
 }
 
