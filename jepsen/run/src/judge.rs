@@ -10,6 +10,10 @@ use crate::client::Client;
 use crate::record::{Seen, TICKS_PER_SECOND};
 use crate::workload::{Context, Workload, lock_prefix};
 
+/// A member that was killed and started again may answer serializable reads from before what it had answered: it has
+/// applied more than it has noted as committed, and does not wait for a leader. etcd's members may, too.
+pub const MEMBERS_NEVER_GO_BACK: bool = false;
+
 /// One question and its answer.
 pub struct Check {
     /// What was asked.
@@ -67,7 +71,12 @@ pub fn judge_all(seen: &Seen, initial: &Store, context: &Context) -> Vec<Check> 
 }
 
 fn options(initial: &Store) -> Options {
-    Options { initial: initial.clone(), ticks_per_second: Some(TICKS_PER_SECOND), ..Options::default() }
+    Options {
+        initial: initial.clone(),
+        ticks_per_second: Some(TICKS_PER_SECOND),
+        members_never_go_back: MEMBERS_NEVER_GO_BACK,
+        ..Options::default()
+    }
 }
 
 /// The order of revisions explains every answer and every watch.

@@ -16,6 +16,8 @@ use quorate_jepsen::etcd::{
     self, Bytes, EtcdHistory, KeyValue, Keys, Log, Options, Range, Request, Response, Store,
 };
 
+use crate::judge::MEMBERS_NEVER_GO_BACK;
+
 /// What is known at the end of the last window.
 pub struct Live {
     store: Store,
@@ -61,7 +63,11 @@ impl Live {
         self.judged += operations.len();
         self.windows += 1;
         let history = EtcdHistory { operations: operations.into_iter().collect(), watches: Vec::new() };
-        let options = Options { initial: self.store.clone(), ..Options::default() };
+        let options = Options {
+            initial: self.store.clone(),
+            members_never_go_back: MEMBERS_NEVER_GO_BACK,
+            ..Options::default()
+        };
         let (verdict, log) = etcd::check_with_log(&history, &options);
         if verdict.is_valid() {
             self.advance(&log);
