@@ -8,8 +8,10 @@
 //! Clocks run at different rates, jump and freeze, so true time says nothing here. But a revocation names its
 //! origin, and the simulator can read that member's clock at any time: the check is exact, and allows no
 //! drift.
+//!
+//! What a member has decided before it was removed, and what comes after its removal in the log, has no effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_raft::{NodeId, Payload};
 use quorate_replica::{SharedProposal, Write};
@@ -27,11 +29,21 @@ pub type Readings = [u64; MEMBERS_MAX];
 pub struct LeaseExpiry {
     /// The latest renewal of each lease: its time to live, and the clocks when it was asked for.
     renewed: BTreeMap<i64, (u64, Readings)>,
-    /// Expiries in some log: by index and chain, whose decision it was, and that member's clock then.
-    proposed: BTreeMap<(u64, u64), Expiry>,
+    /// What some log holds, by index and term.
+    proposed: BTreeMap<(u64, u64), Proposed>,
+    /// Who belongs to the cluster as of the last committed entry, once that has changed.
+    members: Option<BTreeSet<NodeId>>,
     /// Expiries that were committed, by lease.
     expired: BTreeMap<i64, Expiry>,
     checked: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Proposed {
+    /// The end of a lease: whose decision it was, and that member's clock then.
+    Expiry(Expiry),
+    /// Other members.
+    Members(BTreeSet<NodeId>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +57,17 @@ impl LeaseExpiry {
     /// A member writes entries: those that end leases are noted when their own origin appends them.
     pub fn on_write(&mut self, node: NodeId, write: &Write, readings: &Readings) {
         for entry in &write.entries {
+            let key = (entry.index.0, entry.term.0);
+            if let Payload::Membership(membership) = &entry.payload {
+                let members = membership.configuration.members().collect();
+                self.proposed.entry(key).or_insert(Proposed::Members(members));
+            }
             let Payload::Command(SharedProposal(proposal)) = &entry.payload else { continue };
             let Command::LeaseRevoke { id } = &proposal.command else { continue };
             if proposal.id.is_own() && proposal.origin == node {
                 let reading = readings[node.0 as usize];
                 let expiry = Expiry { lease: id.0, origin: node, reading };
-                self.proposed.entry((entry.index.0, entry.term.0)).or_insert(expiry);
+                self.proposed.entry(key).or_insert(Proposed::Expiry(expiry));
             }
         }
     }
@@ -62,15 +79,23 @@ impl LeaseExpiry {
             return Ok(());
         }
         self.checked = commit;
-        let committed: Vec<Expiry> = self
+        let committed: Vec<Proposed> = self
             .proposed
             .range((from, 0)..=(commit, u64::MAX))
             .filter(|((index, term), _)| logs.chosen(*index).is_some_and(|chosen| chosen.term.0 == *term))
-            .map(|(_, expiry)| *expiry)
+            .map(|(_, proposed)| proposed.clone())
             .collect();
-        for expiry in committed {
-            self.expired.insert(expiry.lease, expiry);
-            self.check(expiry.lease)?;
+        for proposed in committed {
+            match proposed {
+                Proposed::Members(members) => self.members = Some(members),
+                Proposed::Expiry(expiry) => {
+                    let belongs = |members: &BTreeSet<_>| members.contains(&expiry.origin);
+                    if self.members.as_ref().is_none_or(belongs) {
+                        self.expired.insert(expiry.lease, expiry);
+                        self.check(expiry.lease)?;
+                    }
+                }
+            }
         }
         Ok(())
     }
