@@ -3,8 +3,8 @@
 //! The state machine is a string to which commands append letters. The network is a queue, the disk is
 //! done at once, and time is a number: all that Raft needs from its owner.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use quorate_raft::{
     Change, Command, Config, Configuration, HardState, Input, Instant, Message, NodeId, Output, Payload,
