@@ -5,23 +5,24 @@
 //! There is no runtime and no task per request: the thread does next to nothing but the system calls.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::calls::{Calls, Slot, WATCH_TOKEN, WatchSpread};
+use self::link::{CONNECT_TIMEOUT, Link, connect};
 use super::generator::{Call, Generator, Kind, Stage};
 use super::hpack::Method;
-use super::http2::{Broken, Connection, Event, StreamId};
+use super::http2::{Broken, Connection, StreamId};
 use super::options::{Plan, Workload};
-use super::tally::{Meaning, Tally, Watched, meaning, read_watch_response};
+use super::tally::Tally;
 use crate::failure::Failure;
 
-/// Marks a connection's watch stream among the tokens of calls.
-const WATCH_TOKEN: u32 = u32::MAX;
+mod calls;
+mod link;
+
 const READ_BYTES: usize = 256 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a lost connection waits before it is tried again, and for how long it is tried.
 const RECONNECT_AFTER: u64 = 200_000_000;
 const RECONNECT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -100,136 +101,6 @@ pub struct Worker<'a> {
     begun_at: u64,
     /// Slots without a call.
     free: Vec<u32>,
-}
-
-/// A connection with its socket.
-struct Link {
-    authority: String,
-    address: SocketAddr,
-    socket: Option<TcpStream>,
-    connection: Connection,
-    retry_at: u64,
-    /// Slots whose calls cannot be started yet: the link is down, or the server limits its streams.
-    waiting: Vec<u32>,
-}
-
-/// The calls under way and what has become of earlier ones.
-struct Calls {
-    generator: Generator,
-    slots: Vec<Slot>,
-    tally: Tally,
-    /// Slots whose call has ended and has not been replaced.
-    ended: Vec<u32>,
-    measure_from: u64,
-    wants_revision: bool,
-    watchers_created: u32,
-    events_received: u64,
-    /// Events to come for the puts that were answered.
-    events_expected: u64,
-    watch_spread: WatchSpread,
-}
-
-/// Watchers are dealt to keys in turn, so that all keys have as many, or one more.
-#[derive(Clone, Copy)]
-struct WatchSpread {
-    watchers: u64,
-    keys: u64,
-}
-
-impl WatchSpread {
-    fn watchers_of(self, key: u64) -> u64 {
-        self.watchers / self.keys + u64::from(key < self.watchers % self.keys)
-    }
-}
-
-struct Slot {
-    link: u32,
-    call: Call,
-    /// When the call was started, or was due.
-    since: u64,
-    busy: bool,
-    /// Lease keep-alive: the slot's stream.
-    stream: Option<StreamId>,
-}
-
-impl Calls {
-    fn on_event(&mut self, event: Event<'_>, now: u64) {
-        match event {
-            Event::Message { token: WATCH_TOKEN, body } => self.on_watch_response(body, now),
-            Event::Message { token, body } => self.on_message(token, body, now),
-            Event::End { token: WATCH_TOKEN, result } => {
-                self.tally
-                    .failed(result.err().unwrap_or_else(|| "the server ended a watch stream".to_owned()));
-            }
-            Event::End { token, result } => self.on_end(token, result, now),
-        }
-    }
-
-    fn on_message(&mut self, token: u32, body: &[u8], now: u64) {
-        let call = self.slots[token as usize].call;
-        match meaning(call, body, self.wants_revision) {
-            Meaning::Done => {}
-            Meaning::Revision(revision) => self.generator.saw_revision(call.key, revision),
-            Meaning::Conflict(revision) => {
-                self.generator.saw_revision(call.key, revision);
-                self.tally.conflicts += 1;
-            }
-            Meaning::Missing => self.tally.missing += 1,
-            Meaning::Lease(id) => self.generator.leases.push(id),
-            Meaning::Expired => self.tally.failed("a lease expired although it was kept alive".to_owned()),
-        }
-        if call.kind == Kind::LeaseKeepAlive {
-            // Its stream stays open: the message is the end of the call.
-            self.answered(token, now);
-        }
-    }
-
-    fn on_end(&mut self, token: u32, result: Result<(), String>, now: u64) {
-        let slot = &mut self.slots[token as usize];
-        let kept_alive = slot.stream.take().is_some();
-        match result {
-            Ok(()) if kept_alive => self.lost(token, "the server ended a keep-alive stream"),
-            Ok(()) => self.answered(token, now),
-            Err(text) => self.lost(token, &text),
-        }
-    }
-
-    fn answered(&mut self, token: u32, now: u64) {
-        let slot = &mut self.slots[token as usize];
-        if !std::mem::take(&mut slot.busy) {
-            return;
-        }
-        if slot.since >= self.measure_from {
-            self.tally.latency.saturating_record(now.saturating_sub(slot.since));
-        }
-        if slot.call.kind == Kind::Put {
-            self.events_expected += self.watch_spread.watchers_of(slot.call.key);
-        }
-        self.ended.push(token);
-    }
-
-    fn lost(&mut self, token: u32, text: &str) {
-        let slot = &mut self.slots[token as usize];
-        if std::mem::take(&mut slot.busy) {
-            self.tally.failed(text.to_owned());
-            self.ended.push(token);
-        }
-    }
-
-    fn on_watch_response(&mut self, body: &[u8], now: u64) {
-        let Self { tally, measure_from, events_received, .. } = self;
-        let read = read_watch_response(body, |stamp| {
-            *events_received += 1;
-            if stamp >= *measure_from {
-                tally.event_latency.saturating_record(now.saturating_sub(stamp));
-            }
-        });
-        match read {
-            Ok(Watched::Created) => self.watchers_created += 1,
-            Ok(Watched::Events) => {}
-            Err(text) => self.tally.failed(text),
-        }
-    }
 }
 
 impl<'a> Worker<'a> {
@@ -599,37 +470,6 @@ impl<'a> Worker<'a> {
         }
         self.calls.ended.clear();
     }
-}
-
-impl Link {
-    fn open(authority: &str) -> Result<Self, Failure> {
-        let cannot = |reason: String| Failure::connection(format!("cannot connect to {authority}: {reason}"));
-        let addresses = authority.to_socket_addrs().map_err(|error| cannot(error.to_string()))?;
-        let mut reason = "the name has no address".to_owned();
-        for address in addresses {
-            match connect(address, CONNECT_TIMEOUT) {
-                Ok(socket) => {
-                    return Ok(Self {
-                        authority: authority.to_owned(),
-                        address,
-                        socket: Some(socket),
-                        connection: Connection::new(authority),
-                        retry_at: 0,
-                        waiting: Vec::new(),
-                    });
-                }
-                Err(error) => reason = error.to_string(),
-            }
-        }
-        Err(cannot(reason))
-    }
-}
-
-fn connect(address: SocketAddr, timeout: Duration) -> std::io::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&address, timeout)?;
-    socket.set_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
 
 /// The part of `total` that falls to one of `threads` threads.
