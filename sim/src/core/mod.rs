@@ -1,6 +1,6 @@
 //! The core depth: replicas and the log's record format, driven straight from an event queue.
 //!
-//! No executor, no tasks: every member is a [`Replica`] in a slot, everything that happens to it is an event
+//! No executor, no tasks: every member is a [`quorate_replica::Replica`] in a slot, everything that happens to it is an event
 //! with a time, and one step takes the next event, lets one member have one turn, and schedules what follows
 //! from it. That makes it about as fast as the code under test, which is the point: deep bugs cost thousands
 //! of seeds.
@@ -11,21 +11,25 @@
 mod calm;
 mod clients;
 mod convert;
+mod delivery;
+mod durable;
+mod event;
+mod life;
 mod member;
 mod operator;
 mod script;
 mod storage;
+mod turn;
 mod world;
 
 use std::time::Duration;
 
 use quorate_raft::{Configuration, NodeId, Position, SnapshotMeta};
-use quorate_replica::{Input, Message, Output, Replica};
 
 use crate::coverage::Coverage;
 use crate::env::network::{MEMBERS_MAX, Network};
 use crate::history::Recorder;
-use crate::invariants::{Check, Invariants, Liveness, Readings, Violation, Waiting};
+use crate::invariants::{Check, Invariants, Liveness, Readings, Violation};
 use crate::nemesis::Nemesis;
 use crate::options::Options;
 use crate::queue::Queue;
@@ -33,52 +37,12 @@ use crate::random::{Random, Stream};
 use crate::report::{Failure, Finished, Summary};
 use crate::scenario::{Expect, Scenario};
 use crate::time::Time;
-use crate::trace::{Arrow, Event as Traced, Trace};
-use crate::workload::{Known, Outcome};
+use crate::trace::{Event as Traced, Trace};
+use crate::workload::Known;
 use clients::{ClientSlot, WatcherSlot};
-use member::{Asker, Member};
-use storage::{Begun, Storage};
-
-/// Something that is going to happen.
-#[derive(Debug)]
-enum Event {
-    /// A message arrives.
-    Deliver { from: NodeId, to: NodeId, sent: Time, message: Message },
-    /// A member looks at what has arrived.
-    Turn { node: NodeId, boot: u64 },
-    /// A member's deadline may have passed.
-    Wake { node: NodeId, number: u64 },
-    /// A member's disk has done an append.
-    Disk { node: NodeId, boot: u64 },
-    /// A member's disk has written a snapshot chunk.
-    Chunk { node: NodeId, boot: u64 },
-    /// A client has thought.
-    Client { slot: u32 },
-    /// A client's request arrives.
-    Request { asker: Asker },
-    /// A client's answer arrives.
-    Answer { asker: Asker, outcome: Outcome },
-    /// A client has no more patience.
-    Patience { asker: Asker },
-    /// A watcher opens a stream.
-    WatchOpen { slot: u32 },
-    /// Its request arrives.
-    WatchRequest { asker: Asker },
-    /// A watcher receives something.
-    WatchResponse { asker: Asker, response: quorate_jepsen::etcd::WatchResponse },
-    /// A watcher's stream broke.
-    WatchLost { asker: Asker },
-    /// The nemesis is due.
-    Nemesis,
-    /// A line of a scenario is due.
-    Script { step: usize },
-    /// The operator looks after the members.
-    Operator,
-    /// A member that was removed is ended.
-    Ended { node: NodeId, boot: u64 },
-    /// The next phase begins.
-    Phase(calm::Phase),
-}
+use event::Event;
+use member::Member;
+use storage::Storage;
 
 /// A run.
 #[derive(Debug)]
@@ -260,326 +224,6 @@ impl Simulation {
             Event::Ended { node, boot } => self.member_ends(node, boot),
             Event::Phase(phase) => self.enter(phase),
         }
-    }
-
-    fn deliver(&mut self, from: NodeId, to: NodeId, sent: Time, message: Message) {
-        let delivered = self.network.connected(from, to) && self.member(to).is_up();
-        let arrives = Some(self.time);
-        self.trace.arrow(|| Arrow {
-            sent,
-            arrives,
-            delivered,
-            from,
-            to,
-            message: crate::messages::line(&message),
-        });
-        if !delivered {
-            return;
-        }
-        let message =
-            if self.codec_random.chance(self.options.codec) { self.recode(message) } else { message };
-        let line = crate::messages::line(&message);
-        self.input(to, Input::Message { from, message });
-        self.note(Traced::Deliver { from, to, message: line }, Some(to));
-    }
-
-    /// A message goes through the product's encoding, and must be the same afterwards.
-    fn recode(&mut self, message: Message) -> Message {
-        self.buffer.clear();
-        quorate_node::encode_message(&message, &mut self.buffer).expect("members send what can be encoded");
-        let decoded = quorate_node::decode_message(&self.buffer).expect("what was encoded can be decoded");
-        assert!(decoded == message, "a message changed on its way through the codec: {message:?}");
-        decoded
-    }
-
-    /// Something happens to a member. It looks at it now, or, if it gathers inputs, a little later.
-    fn input(&mut self, node: NodeId, input: Input) {
-        let (time, delay) = (self.time, self.options.turn_delay);
-        let member = self.member(node);
-        if !member.is_up() {
-            return;
-        }
-        let delay = delay + member.cpu_delay;
-        member.inbox.push(input);
-        if member.paused || member.turn_scheduled || member.in_turn {
-            return;
-        }
-        if delay.is_zero() {
-            self.turn(node);
-        } else {
-            member.turn_scheduled = true;
-            let boot = member.boot;
-            self.queue.push(time + delay, Event::Turn { node, boot });
-        }
-    }
-
-    /// A member looks at what has arrived, and at its clock; then everything that it asks for is carried out.
-    fn turn(&mut self, node: NodeId) {
-        let time = self.time;
-        let member = self.member(node);
-        if member.paused {
-            return;
-        }
-        member.in_turn = true;
-        let now = member.clock.now(time);
-        loop {
-            let member = self.member(node);
-            let mut inbox = std::mem::take(&mut member.inbox);
-            let Some(replica) = &mut member.replica else { break };
-            // Inputs first: what came while the member was stopped should be seen before deadlines are
-            // judged.
-            for input in inbox.drain(..) {
-                replica.handle(now, input);
-            }
-            member.inbox = inbox;
-            if replica.deadline().is_some_and(|(at, _)| at <= now) {
-                replica.handle(now, Input::Wake);
-            }
-            while let Some(output) = self.member(node).replica.as_mut().and_then(Replica::poll_output) {
-                self.perform(node, output);
-            }
-            if self.member(node).inbox.is_empty() {
-                break;
-            }
-        }
-        self.member(node).in_turn = false;
-        self.start_disk(node);
-        self.observe(node);
-        self.schedule_wake(node);
-    }
-
-    fn perform(&mut self, node: NodeId, output: Output) {
-        match output {
-            Output::Send { to, message } => {
-                let check = self.invariants.on_send(node, to, &message);
-                self.demand(check);
-                self.send(node, to, message);
-            }
-            Output::Persist(write) => {
-                let readings = self.readings();
-                let check = self.invariants.on_write(node, &write, &readings);
-                self.demand(check);
-                self.member(node).storage.enqueue(write);
-            }
-            Output::SaveSnapshot { chunk, keep_after: _ } => {
-                let member = &mut self.members[place(node)];
-                let boot = member.boot;
-                if let Some(takes) = member.storage.enqueue_chunk(chunk, self.time) {
-                    self.queue.push(self.time + takes, Event::Chunk { node, boot });
-                }
-            }
-            Output::Respond { id, result } => self.respond(node, id, result),
-            Output::Watch { watch, update } => self.tell_watcher(node, watch, update),
-            Output::Removed => {
-                let boot = self.member(node).boot;
-                self.queue.push(self.time + operator::FAREWELL, Event::Ended { node, boot });
-            }
-            Output::Disowned => {
-                let detail = format!("n{node} is taken for an old copy of itself");
-                self.demand(Err(Violation { invariant: "identity", detail }));
-            }
-            Output::Peers(_) | Output::Changed(_) => {}
-        }
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
-        let sent = self.time;
-        let arrivals = self.network.send(sent, from, to);
-        if let Some(at) = arrivals.second {
-            self.queue.push(at, Event::Deliver { from, to, sent, message: message.clone() });
-        }
-        match arrivals.first {
-            Some(at) => self.queue.push(at, Event::Deliver { from, to, sent, message }),
-            None => self.trace.arrow(|| Arrow {
-                sent,
-                arrives: None,
-                delivered: false,
-                from,
-                to,
-                message: crate::messages::line(&message),
-            }),
-        }
-    }
-
-    fn start_disk(&mut self, node: NodeId) {
-        let member = &mut self.members[place(node)];
-        let boot = member.boot;
-        match member.storage.begin(self.time) {
-            Begun::Idle => {}
-            Begun::Busy(takes) => self.queue.push(self.time + takes, Event::Disk { node, boot }),
-            Begun::Failed => self.disk_fails(node),
-        }
-    }
-
-    fn disk_done(&mut self, node: NodeId, boot: u64) {
-        if self.member(node).boot != boot || !self.member(node).is_up() {
-            return;
-        }
-        let Some(done) = self.member(node).storage.complete() else { return self.disk_fails(node) };
-        if let Some(id) = done.persisted {
-            self.invariants.on_persisted(node, id);
-            self.input(node, Input::Persisted(id));
-            self.note(Traced::Durable { node, write: id.0 }, Some(node));
-        }
-        for saved in done.snapshots {
-            self.snapshot_saved(node, saved);
-        }
-        self.start_disk(node);
-    }
-
-    fn chunk_done(&mut self, node: NodeId, boot: u64) {
-        let member = &mut self.members[place(node)];
-        if member.boot != boot || !member.is_up() {
-            return;
-        }
-        let (saved, next) = member.storage.complete_chunk(self.time);
-        if let Some(takes) = next {
-            self.queue.push(self.time + takes, Event::Chunk { node, boot });
-        }
-        if let Some(saved) = saved {
-            self.snapshot_saved(node, saved);
-        }
-        self.start_disk(node);
-    }
-
-    fn snapshot_saved(&mut self, node: NodeId, saved: storage::SavedChunk) {
-        let storage::SavedChunk { position, sequence, last } = saved;
-        if last {
-            self.invariants.on_snapshot_saved(node, position.index.0);
-            if position.index.0 > self.member(node).status.applied {
-                self.coverage.on_installed();
-            }
-        }
-        self.input(node, Input::SnapshotSaved { position, sequence });
-        self.note(Traced::SnapshotSaved { node, index: position.index, sequence }, Some(node));
-    }
-
-    /// Looks at where a member stands now, and at whether that may be.
-    fn observe(&mut self, node: NodeId) {
-        let time = self.time;
-        let Simulation { members, invariants, nemesis, .. } = self;
-        let member = &mut members[place(node)];
-        let Some(replica) = &member.replica else { return };
-        let now = replica.status().into();
-        if now == member.status {
-            return;
-        }
-        let before = std::mem::replace(&mut member.status, now);
-        let leads = now.leader == node.0 && before.leader != node.0;
-        if let Some(nemesis) = nemesis.as_mut().filter(|_| leads) {
-            nemesis.on_leader(time, node);
-        }
-        let pending = replica.status().pending;
-        let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled: self.queue.len() };
-        let askers = self.options.load.clients + MEMBERS_MAX as u64;
-        let check = invariants.on_status(&before, &now, replica.store());
-        let check = check.and_then(|()| invariants.on_waiting(node, waiting, askers));
-        self.coverage.on_status(&before, &now, self.members.iter().map(|member| member.status));
-        self.demand(check);
-        self.schedule_nemesis();
-        self.check_script();
-    }
-
-    fn wake(&mut self, node: NodeId, number: u64) {
-        let time = self.time;
-        let member = self.member(node);
-        if member.wake.is_none_or(|(_, scheduled)| scheduled != number) {
-            return;
-        }
-        member.wake = None;
-        if member.paused || !member.is_up() {
-            return;
-        }
-        if member.turn_scheduled {
-            return;
-        }
-        let now = member.clock.now(time);
-        let due = member.replica.as_ref().and_then(Replica::deadline).is_some_and(|(at, _)| at <= now);
-        if due && !member.cpu_delay.is_zero() {
-            member.turn_scheduled = true;
-            let (at, boot) = (time + member.cpu_delay, member.boot);
-            self.queue.push(at, Event::Turn { node, boot });
-        } else if due {
-            self.turn(node);
-            self.note(Traced::Wake(node), Some(node));
-        } else {
-            self.schedule_wake(node);
-        }
-    }
-
-    /// Schedules the member's next wake-up, unless an early enough one is scheduled already: one that turns
-    /// out to be too early only looks again.
-    fn schedule_wake(&mut self, node: NodeId) {
-        let time = self.time;
-        let member = self.member(node);
-        let Some((at, _)) = member.replica.as_ref().and_then(Replica::deadline) else { return };
-        let Some(at) = member.clock.reaches(time, at) else { return };
-        if member.wake.is_some_and(|(scheduled, _)| scheduled <= at) {
-            return;
-        }
-        self.wakes += 1;
-        let number = self.wakes;
-        self.member(node).wake = Some((at, number));
-        self.queue.push(at, Event::Wake { node, number });
-    }
-
-    /// Schedules the nemesis, unless it is scheduled early enough.
-    fn schedule_nemesis(&mut self) {
-        let Some(at) = self.nemesis.as_ref().and_then(Nemesis::next_at) else { return };
-        let at = at.max(self.time);
-        if self.nemesis_at.is_none_or(|scheduled| at < scheduled) {
-            self.nemesis_at = Some(at);
-            self.queue.push(at, Event::Nemesis);
-        }
-    }
-
-    fn nemesis_acts(&mut self) {
-        if self.nemesis_at != Some(self.time) {
-            return; // An earlier event has taken this one's place.
-        }
-        self.nemesis_at = None;
-        let Some(mut nemesis) = self.nemesis.take() else { return };
-        nemesis.step(self.time, self);
-        self.nemesis = Some(nemesis);
-        self.schedule_nemesis();
-    }
-
-    fn start_member(&mut self, node: NodeId) {
-        let time = self.time;
-        let (seed, config) = (self.options.seed, self.options.replica_config(node));
-        let member = self.member(node);
-        assert!(!member.is_up(), "n{node} is started while it runs");
-        member.clock.restart(time);
-        let saved = match member.storage.recover() {
-            Ok(_) if member.storage.is_damaged() => return self.start_with_damage(node),
-            Ok(saved) => saved,
-            Err(_) if member.storage.is_damaged() => return,
-            Err(detail) => return self.refuse_start(node, &detail),
-        };
-        member.boot = saved.boot;
-        let boot = saved.boot;
-        let now = member.clock.now(time);
-        let seed = Random::keyed(seed, Stream::Members, node.0, boot).any();
-        self.coverage.on_start(node, saved.snapshot.position.index.0, saved.entries.len());
-        let check = self.invariants.on_start(node, &saved);
-        self.demand(check);
-        match Replica::recover(config, seed, now, saved) {
-            Ok(replica) => self.member(node).replica = Some(replica),
-            Err(error) => return self.refuse_start(node, &error.to_string()),
-        }
-        self.turn(node);
-        self.note(Traced::Start { node, boot }, Some(node));
-    }
-
-    /// Bytes that a member had synced have changed, and it starts all the same.
-    fn start_with_damage(&mut self, node: NodeId) {
-        let detail = format!("n{node} starts from a log in which bytes that were synced have changed");
-        self.demand(Err(Violation { invariant: "damage is noticed", detail }));
-    }
-
-    fn refuse_start(&mut self, node: NodeId, detail: &str) {
-        let detail = format!("n{node} cannot start from what a crash has left on its disk: {detail}");
-        self.demand(Err(Violation { invariant: "recovery", detail }));
     }
 
     /// What all clocks read, counted from the simulation's begin.

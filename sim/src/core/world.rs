@@ -1,4 +1,4 @@
-//! What the nemesis does to the members of this depth.
+//! When the nemesis acts, and what it does to the members of this depth.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use quorate_raft::{NodeId, Role};
 use super::member::Life;
 use super::{Event, Simulation};
 use crate::env::network::Network;
-use crate::nemesis::{DiskFailure, Fault, FaultLine, World};
+use crate::nemesis::{DiskFailure, Fault, FaultLine, Nemesis, World};
 use crate::time::Time;
 use crate::trace::Event as Traced;
 
@@ -127,31 +127,25 @@ impl World for Simulation {
 }
 
 impl Simulation {
-    /// A member's disk has failed: its process ends, as the product's does.
-    pub(super) fn disk_fails(&mut self, node: NodeId) {
-        let time = self.time;
-        let storage = &mut self.member(node).storage;
-        if storage.loses_unsynced() {
-            storage.crash(time);
-        } else {
-            storage.stop();
+    /// Schedules the nemesis, unless it is scheduled early enough.
+    pub(super) fn schedule_nemesis(&mut self) {
+        let Some(at) = self.nemesis.as_ref().and_then(Nemesis::next_at) else { return };
+        let at = at.max(self.time);
+        if self.nemesis_at.is_none_or(|scheduled| at < scheduled) {
+            self.nemesis_at = Some(at);
+            self.queue.push(at, Event::Nemesis);
         }
-        self.process_ends(node);
     }
 
-    /// A member's process is over: nothing is left of it but what is on the disk.
-    fn process_ends(&mut self, node: NodeId) {
-        self.crashes += 1;
-        self.invariants.on_crash(node);
-        let alone = self.members.iter().all(|member| member.id == node || !member.is_up());
-        let status = self.member(node).status;
-        self.coverage.on_crash(&status, alone);
-        let member = self.member(node);
-        member.forget();
-        for asker in member.drop_watchers() {
-            self.queue.push(self.time + super::REFUSAL, Event::WatchLost { asker });
+    pub(super) fn nemesis_acts(&mut self) {
+        if self.nemesis_at != Some(self.time) {
+            return; // An earlier event has taken this one's place.
         }
-        self.note(Traced::Crash(node), None);
+        self.nemesis_at = None;
+        let Some(mut nemesis) = self.nemesis.take() else { return };
+        nemesis.step(self.time, self);
+        self.nemesis = Some(nemesis);
+        self.schedule_nemesis();
     }
 
     /// A wake-up that was scheduled by the old clock may come too late by the new one.

@@ -1,0 +1,171 @@
+//! A member's turn: it looks at what has arrived and at its clock, and everything that it asks for is carried
+//! out. Then the oracles look at where it stands, and its next wake-up is scheduled.
+
+use quorate_raft::NodeId;
+use quorate_replica::{Input, Output, Replica};
+
+use super::{Event, Simulation, operator, place};
+use crate::env::network::MEMBERS_MAX;
+use crate::invariants::{Violation, Waiting};
+use crate::trace::Event as Traced;
+
+impl Simulation {
+    /// Something happens to a member. It looks at it now, or, if it gathers inputs, a little later.
+    pub(super) fn input(&mut self, node: NodeId, input: Input) {
+        let (time, delay) = (self.time, self.options.turn_delay);
+        let member = self.member(node);
+        if !member.is_up() {
+            return;
+        }
+        let delay = delay + member.cpu_delay;
+        member.inbox.push(input);
+        if member.paused || member.turn_scheduled || member.in_turn {
+            return;
+        }
+        if delay.is_zero() {
+            self.turn(node);
+        } else {
+            member.turn_scheduled = true;
+            let boot = member.boot;
+            self.queue.push(time + delay, Event::Turn { node, boot });
+        }
+    }
+
+    /// A member looks at what has arrived, and at its clock; then everything that it asks for is carried out.
+    pub(super) fn turn(&mut self, node: NodeId) {
+        let time = self.time;
+        let member = self.member(node);
+        if member.paused {
+            return;
+        }
+        member.in_turn = true;
+        let now = member.clock.now(time);
+        loop {
+            let member = self.member(node);
+            let mut inbox = std::mem::take(&mut member.inbox);
+            let Some(replica) = &mut member.replica else { break };
+            // Inputs first: what came while the member was stopped should be seen before deadlines are
+            // judged.
+            for input in inbox.drain(..) {
+                replica.handle(now, input);
+            }
+            member.inbox = inbox;
+            if replica.deadline().is_some_and(|(at, _)| at <= now) {
+                replica.handle(now, Input::Wake);
+            }
+            while let Some(output) = self.member(node).replica.as_mut().and_then(Replica::poll_output) {
+                self.perform(node, output);
+            }
+            if self.member(node).inbox.is_empty() {
+                break;
+            }
+        }
+        self.member(node).in_turn = false;
+        self.start_disk(node);
+        self.observe(node);
+        self.schedule_wake(node);
+    }
+
+    fn perform(&mut self, node: NodeId, output: Output) {
+        match output {
+            Output::Send { to, message } => {
+                let check = self.invariants.on_send(node, to, &message);
+                self.demand(check);
+                self.send(node, to, message);
+            }
+            Output::Persist(write) => {
+                let readings = self.readings();
+                let check = self.invariants.on_write(node, &write, &readings);
+                self.demand(check);
+                self.member(node).storage.enqueue(write);
+            }
+            Output::SaveSnapshot { chunk, keep_after: _ } => {
+                let member = &mut self.members[place(node)];
+                let boot = member.boot;
+                if let Some(takes) = member.storage.enqueue_chunk(chunk, self.time) {
+                    self.queue.push(self.time + takes, Event::Chunk { node, boot });
+                }
+            }
+            Output::Respond { id, result } => self.respond(node, id, result),
+            Output::Watch { watch, update } => self.tell_watcher(node, watch, update),
+            Output::Removed => {
+                let boot = self.member(node).boot;
+                self.queue.push(self.time + operator::FAREWELL, Event::Ended { node, boot });
+            }
+            Output::Disowned => {
+                let detail = format!("n{node} is taken for an old copy of itself");
+                self.demand(Err(Violation { invariant: "identity", detail }));
+            }
+            Output::Peers(_) | Output::Changed(_) => {}
+        }
+    }
+
+    /// Looks at where a member stands now, and at whether that may be.
+    fn observe(&mut self, node: NodeId) {
+        let time = self.time;
+        let Simulation { members, invariants, nemesis, .. } = self;
+        let member = &mut members[place(node)];
+        let Some(replica) = &member.replica else { return };
+        let now = replica.status().into();
+        if now == member.status {
+            return;
+        }
+        let before = std::mem::replace(&mut member.status, now);
+        let leads = now.leader == node.0 && before.leader != node.0;
+        if let Some(nemesis) = nemesis.as_mut().filter(|_| leads) {
+            nemesis.on_leader(time, node);
+        }
+        let pending = replica.status().pending;
+        let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled: self.queue.len() };
+        let askers = self.options.load.clients + MEMBERS_MAX as u64;
+        let check = invariants.on_status(&before, &now, replica.store());
+        let check = check.and_then(|()| invariants.on_waiting(node, waiting, askers));
+        self.coverage.on_status(&before, &now, self.members.iter().map(|member| member.status));
+        self.demand(check);
+        self.schedule_nemesis();
+        self.check_script();
+    }
+
+    pub(super) fn wake(&mut self, node: NodeId, number: u64) {
+        let time = self.time;
+        let member = self.member(node);
+        if member.wake.is_none_or(|(_, scheduled)| scheduled != number) {
+            return;
+        }
+        member.wake = None;
+        if member.paused || !member.is_up() {
+            return;
+        }
+        if member.turn_scheduled {
+            return;
+        }
+        let now = member.clock.now(time);
+        let due = member.replica.as_ref().and_then(Replica::deadline).is_some_and(|(at, _)| at <= now);
+        if due && !member.cpu_delay.is_zero() {
+            member.turn_scheduled = true;
+            let (at, boot) = (time + member.cpu_delay, member.boot);
+            self.queue.push(at, Event::Turn { node, boot });
+        } else if due {
+            self.turn(node);
+            self.note(Traced::Wake(node), Some(node));
+        } else {
+            self.schedule_wake(node);
+        }
+    }
+
+    /// Schedules the member's next wake-up, unless an early enough one is scheduled already: one that turns
+    /// out to be too early only looks again.
+    pub(super) fn schedule_wake(&mut self, node: NodeId) {
+        let time = self.time;
+        let member = self.member(node);
+        let Some((at, _)) = member.replica.as_ref().and_then(Replica::deadline) else { return };
+        let Some(at) = member.clock.reaches(time, at) else { return };
+        if member.wake.is_some_and(|(scheduled, _)| scheduled <= at) {
+            return;
+        }
+        self.wakes += 1;
+        let number = self.wakes;
+        self.member(node).wake = Some((at, number));
+        self.queue.push(at, Event::Wake { node, number });
+    }
+}
