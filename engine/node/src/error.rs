@@ -53,7 +53,8 @@ pub enum Error {
     /// The data directory belongs to another cluster.
     #[error(
         "{file} belongs to cluster {found}, this is cluster {expected}: give this cluster a data directory \
-         of its own, or correct its initial members and token"
+         of its own, or correct its initial members and token; if the cluster runs already and its members have \
+         changed since it began, start with --initial-cluster-state=existing"
     )]
     ForeignCluster {
         /// The file that says so.

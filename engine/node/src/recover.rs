@@ -333,7 +333,8 @@ mod tests {
         assert_eq!(
             refusal(identity(8, 1, &[1, 2, 3])),
             "meta belongs to cluster 7, this is cluster 8: give this cluster a data directory of its own, or \
-             correct its initial members and token"
+             correct its initial members and token; if the cluster runs already and its members have changed since it \
+             began, start with --initial-cluster-state=existing"
         );
         assert_eq!(
             refusal(identity(7, 2, &[1, 2, 3])),
