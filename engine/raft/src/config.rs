@@ -2,12 +2,13 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::types::NodeId;
 
 /// Timeouts and limits of one Raft.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// This member.
     pub id: NodeId,

@@ -12,6 +12,8 @@
 
 use alloc::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::entry::Command;
 use crate::io::{HardState, Output, Write};
 use crate::log::Log;
@@ -19,7 +21,7 @@ use crate::message::Message;
 use crate::types::{Instant, NodeId, WriteId};
 
 /// Writes handed out and acknowledged, and messages held back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Disk<C> {
     /// The hard state as of the last write.
     written: HardState,

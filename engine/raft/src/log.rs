@@ -15,11 +15,13 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::entry::{Command, Entry, Payload};
 use crate::types::{Index, NodeId, Position, Term, WriteId};
 
 /// The log after its start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Log<C> {
     /// The position just before the first entry.
     start: Position,
@@ -35,7 +37,7 @@ pub(crate) struct Log<C> {
 }
 
 /// An entry, and the write that last carried it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Stored<C> {
     entry: Entry<C>,
     write: WriteId,

@@ -4,6 +4,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::entry::{Configuration, Entry, Membership, Payload};
 use crate::types::{Index, NodeId};
 
@@ -16,7 +18,7 @@ pub(crate) use change::{leave, plan};
 ///
 /// The first is at or below the start of the log and is committed; it is never removed without a
 /// successor. There is nearly always only that one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Memberships<C> {
     history: Vec<(Index, Membership<C>)>,
     /// The owner does not know of the one in force.

@@ -15,6 +15,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Config;
 use crate::entry::Command;
 use crate::log::Log;
@@ -23,7 +25,7 @@ use crate::raft::PeerState;
 use crate::types::{Index, Instant, Position};
 
 /// What a leader knows of one peer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// The peer's log equals ours up to here, durably.
     pub(crate) matched: Index,
@@ -47,7 +49,7 @@ pub(crate) struct Progress {
 }
 
 /// How entries flow to a peer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Flow {
     Probe {
         /// An append is on its way; wait for an answer.

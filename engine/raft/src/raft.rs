@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::disk::Disk;
@@ -30,7 +31,7 @@ use leader::Leader;
 pub use status::{PeerState, PeerStatus, Role, Status};
 
 /// One member's Raft.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Raft<C> {
     config: Config,
     random: ChaCha8Rng,
@@ -44,7 +45,8 @@ pub struct Raft<C> {
     log: Log<C>,
     memberships: Memberships<C>,
     disk: Disk<C>,
-    /// Made, and not yet polled.
+    /// Made, and not yet polled: none between two turns, when images are taken.
+    #[serde(skip, default = "VecDeque::new")]
     outputs: VecDeque<Output<C>>,
     /// Whether there was an input since outputs were last gathered.
     touched: bool,
@@ -54,7 +56,7 @@ pub struct Raft<C> {
 }
 
 /// The part a member plays, with what belongs to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     Follower(Follower),
     PreCandidate(Campaign),

@@ -17,10 +17,12 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Index, Instant, NodeId, ReadId};
 
 /// Who waits for a leader's confirmation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reader {
     /// The owner of this Raft.
     Local(ReadId),
@@ -29,7 +31,7 @@ pub(crate) enum Reader {
 }
 
 /// A leader's reads.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Reads {
     /// The number of the newest round; zero before the first.
     newest: u64,
@@ -42,7 +44,7 @@ pub(crate) struct Reads {
 }
 
 /// Reads that share one confirmation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Round {
     number: u64,
     index: Index,
@@ -105,7 +107,7 @@ impl Reads {
 }
 
 /// A follower's reads: questions to the leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Questions {
     /// Requests are numbered from here on. Random, so that the answer to a request of an earlier
     /// incarnation of this follower is not taken for an answer to one of this.

@@ -78,7 +78,7 @@ impl SharedProposal {
 }
 
 /// Everything that can happen to a replica.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// A client asks for something. Exactly one `Output::Respond` with this id follows, unless `Cancel`
     /// comes first.
@@ -139,7 +139,7 @@ pub enum Input {
 }
 
 /// What a client can ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// A question to the store.
     Query {
@@ -180,7 +180,7 @@ pub enum Request {
 }
 
 /// How fresh the answer to a query must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Consistency {
     /// It reflects everything that was acknowledged anywhere before the question was asked.
     Linearizable,
@@ -265,7 +265,7 @@ pub enum Error {
 
 /// Everything a replica asks of the outside. Each may be carried out at once, in any order relative to
 /// other kinds; within one kind (and one peer) in the order polled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// Tell a peer. It may be lost.
     Send {

@@ -14,6 +14,7 @@
 use alloc::vec::Vec;
 
 use quorate_raft::{Instant, NodeId, PeerState};
+use serde::{Deserialize, Serialize};
 
 use crate::io::{Body, Error, RequestId};
 use crate::limits::{PREFERENCE_PATIENCE, PROMOTION_LAG_MAX};
@@ -21,7 +22,7 @@ use crate::pending::{Ask, Sent, Waiting};
 use crate::replica::Replica;
 
 /// The voter that would rather lead, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Preferred {
     member: NodeId,
     since: Instant,

@@ -29,12 +29,13 @@ use core::time::Duration;
 
 use quorate_raft::{Instant, Term};
 use quorate_store::LeaseId;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::REVOKES_MAX;
 use crate::reads::LeaseAsk;
 
 /// The leader's clock of all leases.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Leases {
     /// The term in which this member leads.
     term: Term,
@@ -47,14 +48,14 @@ pub(crate) struct Leases {
     parked: BTreeMap<LeaseId, Vec<LeaseAsk>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lease {
     ttl: i64,
     deadline: Instant,
     phase: Phase,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// The deadline has not been seen to pass.
     Alive,

@@ -16,6 +16,10 @@
 //! command is committed and applied, a read until leadership is confirmed. The driver may lose messages,
 //! delay, repeat and reorder them. It must not lose writes that it has reported as persisted.
 //!
+//! Between two turns a replica is a plain value, and can be cloned, or turned into bytes and back, as a whole: an
+//! *image*. The same inputs, given to an image, lead to the same outputs. That is what the flight recorder of
+//! `quorate-node` rests upon. (An image belongs to one version of the code; what lasts is in snapshots and the log.)
+//!
 //! # A request's way
 //!
 //! ```text

@@ -32,13 +32,14 @@ use alloc::vec::Vec;
 
 use quorate_raft::{Change, ChangeError, Index, Instant, NodeId, PeerState, PeerStatus};
 use quorate_store::{Command, Error, Member, MemberChange};
+use serde::{Deserialize, Serialize};
 
 use crate::io::{Output, Proposal, SharedProposal};
 use crate::limits::{CHANGES_MAX, PROMOTION_LAG_MAX};
 use crate::replica::Replica;
 
 /// What a replica knows of changes that are not applied.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Membership {
     /// Changes that wait for their turn at this leader, oldest first.
     waiting: VecDeque<SharedProposal>,

@@ -14,12 +14,13 @@ use core::time::Duration;
 
 use quorate_raft::{Command as _, Instant, NodeId, Term};
 use quorate_store::{LeaseId, Query};
+use serde::{Deserialize, Serialize};
 
 use crate::io::{RequestId, SharedProposal};
 use crate::limits::{PENDING_BYTES_MAX, PENDING_MAX, PENDING_RESERVED, RESEND_DOUBLINGS_MAX, SESSION_WINDOW};
 
 /// A request that waits for its answer.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Waiting {
     /// Its id.
     pub(crate) id: RequestId,
@@ -34,7 +35,7 @@ pub(crate) struct Waiting {
 }
 
 /// What a request waits for.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
     /// Its own apply.
     Command(SharedProposal),
@@ -49,7 +50,7 @@ pub(crate) enum Ask {
 }
 
 /// To whom a request was sent, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sent {
     pub(crate) route: Route,
     pub(crate) at: Instant,
@@ -58,7 +59,7 @@ pub(crate) struct Sent {
 }
 
 /// Whom requests go to: the leader of a term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Route {
     pub(crate) term: Term,
     pub(crate) leader: NodeId,
@@ -85,7 +86,7 @@ impl Waiting {
 }
 
 /// How a newcomer is to be treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Priority {
     /// Keep-alives and revocations, which may use the reserve.
     Lease,
@@ -94,7 +95,7 @@ pub(crate) enum Priority {
 }
 
 /// The table of requests that wait.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Pending {
     boot: u64,
     /// The sequence of `slots[0]`.

@@ -9,11 +9,12 @@ use alloc::vec::Vec;
 
 use quorate_raft::{Index, Instant, NodeId, ReadId, Term};
 use quorate_store::LeaseId;
+use serde::{Deserialize, Serialize};
 
 use crate::io::RequestId;
 
 /// Somebody who waits for a read round.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reader {
     /// A client's query.
     Query(RequestId),
@@ -24,7 +25,7 @@ pub(crate) enum Reader {
 }
 
 /// A question about a lease that only the leader can answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LeaseAsk {
     /// Who asks.
     pub(crate) asker: Asker,
@@ -35,7 +36,7 @@ pub(crate) struct LeaseAsk {
 }
 
 /// What is asked about a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LeaseQuestion {
     /// To let it live for its full time again.
     KeepAlive,
@@ -44,7 +45,7 @@ pub(crate) enum LeaseQuestion {
 }
 
 /// Where an answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Asker {
     /// A client of this member.
     Client(RequestId),
@@ -53,7 +54,7 @@ pub(crate) enum Asker {
 }
 
 /// One confirmed round: its readers, and the leadership under which they asked.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Round {
     /// The term in which the round was begun.
     pub(crate) term: Term,
@@ -63,7 +64,7 @@ pub(crate) struct Round {
 }
 
 /// The rounds of one replica.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Reads {
     /// The id of the latest round.
     latest: ReadId,

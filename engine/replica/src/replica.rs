@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use quorate_raft::{Configuration, Entry, Index, Instant, NodeId, Position, Raft, Role, Term};
 use quorate_store::{ImportError, Member, Store, WatchId, WatchRequest, WatchUpdate};
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::io::{Body, Error, Founder, Input, Output, RequestId, Response, Saved, SharedProposal, Write};
@@ -26,7 +27,7 @@ use crate::snapshots::{Snapshots, assemble};
 use crate::status::Status;
 
 /// One member of the cluster, without I/O.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Replica {
     pub(crate) config: Config,
     pub(crate) boot: u64,
@@ -72,6 +73,8 @@ pub struct Replica {
     pub(crate) epoch: u64,
     last_leader: Option<Route>,
 
+    /// Made, and not yet polled: none between two turns, when images are taken.
+    #[serde(skip)]
     pub(crate) outputs: VecDeque<Output>,
     /// Whether something has happened since outputs were last made.
     touched: bool,

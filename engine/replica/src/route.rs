@@ -16,6 +16,7 @@ use core::time::Duration;
 
 use quorate_raft::{Command as _, Instant, NodeId};
 use quorate_store::{AlarmKind, Command, LeaseId, Query, Response};
+use serde::{Deserialize, Serialize};
 
 use crate::io::{Body, Consistency, Error, Proposal, Request, RequestId, SharedProposal};
 use crate::limits::{
@@ -27,7 +28,7 @@ use crate::reads::{Asker, LeaseAsk, LeaseQuestion, Reader};
 use crate::replica::Replica;
 
 /// A command that this replica made up itself and that any leader may propose.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct OwnCommand {
     pub(crate) proposal: SharedProposal,
     sent: Option<Sent>,

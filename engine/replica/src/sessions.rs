@@ -113,7 +113,7 @@ fn place(id: RequestId) -> (u64, u64) {
 }
 
 /// The sessions of all origins, two per member.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sessions {
     table: BTreeMap<(NodeId, bool), Session>,
 }

@@ -45,7 +45,7 @@ pub enum ChunkBody {
 }
 
 /// A snapshot being read out, chunk by chunk.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Export {
     pub(crate) meta: SnapshotMeta,
     cursor: SnapshotCursor,
@@ -102,7 +102,7 @@ pub(crate) fn assemble(
 }
 
 /// The snapshots that a replica has to do with.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Snapshots {
     /// What the newest durable one covers.
     pub(crate) durable: Index,
@@ -128,7 +128,7 @@ pub(crate) struct Snapshots {
     pub(crate) refused: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Own {
     file: u64,
     export: Export,
@@ -136,7 +136,7 @@ struct Own {
     keep_after: Index,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Saving {
     file: u64,
     position: Position,

@@ -4,9 +4,10 @@ use core::fmt;
 
 use quorate_raft::Index;
 use quorate_store::Revision;
+use serde::{Deserialize, Serialize};
 
 /// How a member is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Its Raft's part.
     pub raft: quorate_raft::Status,

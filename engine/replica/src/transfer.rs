@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 
 use quorate_raft::{Index, Instant, NodeId, Position, Role, SnapshotMeta, Term};
 use quorate_store::Store;
+use serde::{Deserialize, Serialize};
 
 use crate::io::Output;
 use crate::limits::{CHUNK_PATIENCE, CHUNK_PATIENCE_IN_QUEUE, SNAPSHOT_PEERS_MAX};
@@ -30,7 +31,7 @@ use crate::sessions::Sessions;
 use crate::snapshots::{Export, SnapshotChunk, assemble};
 
 /// A snapshot on its way to a peer.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outgoing {
     /// What it covers.
     pub(crate) position: Position,
@@ -46,7 +47,7 @@ pub(crate) struct Outgoing {
 }
 
 /// A snapshot on its way from the leader.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Incoming {
     file: u64,
     from: NodeId,

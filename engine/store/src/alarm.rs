@@ -3,11 +3,13 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::command::{AlarmKind, Command};
 use crate::error::Error;
 
 /// The alarms that are on, by member and kind.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Alarms {
     on: BTreeSet<(u64, AlarmKind)>,
 }

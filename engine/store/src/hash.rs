@@ -10,10 +10,12 @@
 //! * The **content hash** runs over the content itself, as a snapshot would export it. It costs a walk
 //!   over everything, and finds what has rotted since it was written.
 
+use serde::{Deserialize, Serialize};
+
 use crate::key_value::KeyValue;
 
 /// A running checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checksum(pub(crate) u64);
 
 impl Checksum {

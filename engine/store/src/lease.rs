@@ -8,17 +8,19 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::Key;
 use crate::revision::LeaseId;
 
 /// All leases.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Leases {
     by_id: BTreeMap<LeaseId, Lease>,
 }
 
 /// One lease.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Lease {
     /// The granted time to live in seconds.
     pub(crate) ttl: i64,

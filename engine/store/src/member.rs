@@ -71,7 +71,7 @@ pub enum MemberChange {
 }
 
 /// The members of the cluster, and who is one no more.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
     table: BTreeMap<u64, Member>,
     removed: BTreeSet<u64>,

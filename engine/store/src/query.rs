@@ -7,7 +7,7 @@ use crate::key::KeyRange;
 use crate::revision::{LeaseId, Revision};
 
 /// A question about one state of the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
     /// The keys of a range.
     Range(RangeQuery),
@@ -104,7 +104,7 @@ pub struct RevisionFilter {
 }
 
 /// Asks to be told of changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchRequest {
     /// The keys.
     pub range: KeyRange,

@@ -3,6 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::command::AlarmKind;
 use crate::key::Key;
 use crate::key_value::KeyValue;
@@ -90,7 +92,7 @@ pub struct Applied {
 }
 
 /// One change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
@@ -99,7 +101,7 @@ pub struct Event {
 }
 
 /// What happened to a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// It was put.
     Put(Arc<KeyValue>),
@@ -113,7 +115,7 @@ pub enum EventKind {
 }
 
 /// What a watcher is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatchUpdate {
     /// The watcher is in place.
     Created {

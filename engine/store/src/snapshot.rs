@@ -68,7 +68,7 @@ pub struct SnapshotHead {
 }
 
 /// How far an export has come.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SnapshotCursor {
     head: SnapshotHead,
     stage: Stage,
@@ -76,7 +76,7 @@ pub struct SnapshotCursor {
 }
 
 /// What an export does next.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Stage {
     Head,
     /// The keys of this range are left.

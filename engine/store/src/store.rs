@@ -4,6 +4,8 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::alarm::Alarms;
 use crate::command::{Command, DeleteRange, Operation, Put, Txn};
 use crate::error::Error;
@@ -20,11 +22,11 @@ use crate::txn::{Path, check_put};
 use crate::watch::Watchers;
 
 /// A watcher of this store, numbered by the owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WatchId(pub u64);
 
 /// etcd's data model. `Send`, not shared: one task owns it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Store {
     pub(crate) mvcc: Mvcc,
     pub(crate) leases: Leases,

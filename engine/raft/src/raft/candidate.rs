@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{Raft, State};
 use crate::entry::Command;
@@ -11,7 +12,7 @@ use crate::message::{Body, Message};
 use crate::types::{Instant, NodeId, Position, Term};
 
 /// What belongs to a candidate, or to one who asks whether to become one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Campaign {
     /// Ties the answers to a `PreVote` to this campaign, and to this incarnation of the member.
     pub(super) id: u64,

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{Raft, State};
 use crate::entry::{Command, Entry};
@@ -13,7 +14,7 @@ use crate::reads::Questions;
 use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
 
 /// What belongs to a follower. Begins anew with every term and every leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Follower {
     /// The leader of the current term, if known.
     pub(super) leader: Option<NodeId>,

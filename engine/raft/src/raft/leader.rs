@@ -3,6 +3,8 @@
 use alloc::collections::BTreeMap;
 use core::mem;
 
+use serde::{Deserialize, Serialize};
+
 use super::transfer::Transfer;
 use super::{PeerState, Raft, State};
 use crate::entry::{Command, Configuration, Entry, Payload};
@@ -14,7 +16,7 @@ use crate::reads::{Reader, Reads};
 use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
 
 /// What belongs to a leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Leader {
     /// Everybody else who receives the log.
     pub(super) peers: BTreeMap<NodeId, Progress>,

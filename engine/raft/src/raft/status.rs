@@ -2,13 +2,15 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Raft, State};
 use crate::entry::Command;
 use crate::progress::Progress;
 use crate::types::{Index, Instant, NodeId, Position, Term};
 
 /// The part a member plays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Follows a leader, or waits for one.
     #[default]
@@ -33,7 +35,7 @@ impl fmt::Display for Role {
 }
 
 /// Where a member stands, in one printed line: `n1@3 leader last=12@3 persisted=12 commit=11`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// This member.
     pub id: NodeId,
@@ -72,7 +74,7 @@ impl fmt::Display for Status {
 }
 
 /// What a leader knows of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// The peer.
     pub id: NodeId,
@@ -85,7 +87,7 @@ pub struct PeerStatus {
 }
 
 /// How entries flow from a leader to a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PeerState {
     /// Where the logs agree is not known, or the peer does not answer.
     Probe,

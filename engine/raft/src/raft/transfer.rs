@@ -10,6 +10,8 @@
 
 use core::cmp::Reverse;
 
+use serde::{Deserialize, Serialize};
+
 use super::leader::Leader;
 use super::{PeerState, Raft, State};
 use crate::entry::Command;
@@ -18,7 +20,7 @@ use crate::message::Body;
 use crate::types::{Instant, NodeId};
 
 /// A hand-over under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Transfer {
     to: NodeId,
     /// When to give up.

@@ -10,11 +10,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::slice;
 
+use serde::{Deserialize, Serialize};
+
 use crate::key_value::KeyValue;
 use crate::revision::Revision;
 
 /// The events of consecutive revisions.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct History {
     /// The first revision kept.
     first: Revision,
@@ -27,7 +29,7 @@ pub(crate) struct History {
 }
 
 /// The events of one revision.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Entry {
     One(Arc<KeyValue>),
     Many(Box<[Arc<KeyValue>]>),

@@ -30,6 +30,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::key::{Key, KeyRange, Value};
 use crate::key_value::KeyValue;
@@ -44,7 +46,7 @@ use present::Present;
 type Versions = VecDeque<Arc<KeyValue>>;
 
 /// All versions of all keys.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mvcc {
     revision: Revision,
     compact_revision: Revision,

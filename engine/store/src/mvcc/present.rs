@@ -23,18 +23,20 @@ use core::mem;
 use core::ops::Bound::{Excluded, Included, Unbounded};
 use core::ptr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::{Key, KeyRange, RangeEnd};
 use crate::key_value::KeyValue;
 
 /// The newest version of every key that exists.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Present {
     chunks: BTreeMap<Key, Chunk>,
     len: usize,
 }
 
 /// Sorted versions of neighbouring keys.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Chunk {
     /// How many bytes all keys have in common; the heads come after them.
     shared: usize,

@@ -22,6 +22,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::key_value::KeyValue;
 use crate::mvcc::Mvcc;
 use crate::query::WatchRequest;
@@ -32,7 +34,7 @@ use crate::store::WatchId;
 use subjects::Subjects;
 
 /// All watchers of a store.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Watchers {
     /// Watchers live in slots, so that an event reaches each of a thousand without a search.
     slots: Vec<Option<Watcher>>,
@@ -52,7 +54,7 @@ pub(crate) struct Watchers {
 pub(crate) type Slot = u32;
 
 /// One watcher.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Watcher {
     id: WatchId,
     request: WatchRequest,

@@ -13,12 +13,14 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::{Key, KeyRange, RangeEnd};
 
 use super::Slot;
 
 /// The index.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Subjects {
     singles: BTreeMap<Key, Vec<Slot>>,
     /// The interval tree's nodes, in no order.
@@ -31,7 +33,7 @@ pub(super) struct Subjects {
 }
 
 /// A range that is watched.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Node {
     range: KeyRange,
     slots: Vec<Slot>,
