@@ -248,9 +248,9 @@ fn without(scenario: &Scenario, mut out: impl FnMut(usize, &Step) -> bool) -> Sc
 /// The storm ends soon after the last line.
 fn end_storm_after_the_last(scenario: &mut Scenario) {
     let timeout = scenario.options.election_timeout;
-    let ends = scenario.steps.iter().map(|step| match (step.when, &step.action) {
-        (When::At(at), Action::Fault { lasts: Some(lasts), .. }) => at + (*lasts).min(timeout * 10),
-        (When::At(at), _) => at,
+    let ends = scenario.steps.iter().map(|step| match (&step.when, &step.action) {
+        (When::At(at), Action::Fault { lasts: Some(lasts), .. }) => *at + (*lasts).min(timeout * 10),
+        (When::At(at), _) => *at,
         _ => Time::ZERO,
     });
     let last = ends.max().unwrap_or_default() + timeout;
@@ -279,12 +279,13 @@ fn with_members(scenario: &Scenario, members: u64) -> Scenario {
                 *links = links.among(members);
                 !links.is_empty()
             }
+            Fault::Transfer(Some(to)) => stays(*to),
             fault => match fault.target() {
                 Some(Target::Node(node)) => stays(node),
                 _ => true,
             },
         },
-        Action::Heal(_) | Action::Require(_) => true,
+        Action::Heal(_) | Action::Require(..) | Action::Never(..) | Action::Watcher(..) => true,
     });
     smaller
 }

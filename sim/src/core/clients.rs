@@ -16,7 +16,7 @@ use crate::env::network::MEMBERS_MAX;
 use crate::history::{OperationId, StreamId};
 use crate::invariants::Readings;
 use crate::options::Options;
-use crate::scenario::Operation;
+use crate::scenario::{Expected, Operation};
 use crate::time::Time;
 use crate::trace::Event as Traced;
 use crate::workload::watch::Watcher;
@@ -52,7 +52,7 @@ struct Waiting {
     /// What the clocks read when a lease was granted or renewed.
     readings: Option<Box<Readings>>,
     /// What a scenario wants to become of it, and in which line.
-    wanted: Option<(usize, &'static str)>,
+    wanted: Option<(usize, Expected)>,
 }
 
 /// A watcher and its stream.
@@ -108,17 +108,25 @@ impl WatcherSlot {
     /// All watchers of a run.
     pub fn all(options: &Options) -> Vec<WatcherSlot> {
         let slots = Watcher::all(options).into_iter().enumerate();
-        slots
-            .map(|(slot, watcher)| WatcherSlot {
-                member: watcher.member,
-                watcher,
-                process: WATCHERS + slot as u64,
-                serial: 0,
-                stream: None,
-                request: None,
-                last: Time::ZERO,
-            })
-            .collect()
+        slots.map(|(slot, watcher)| WatcherSlot::new(slot as u32, watcher)).collect()
+    }
+
+    /// A watcher that has not begun.
+    pub fn new(slot: u32, watcher: Watcher) -> WatcherSlot {
+        WatcherSlot {
+            member: watcher.member,
+            watcher,
+            process: WATCHERS + u64::from(slot),
+            serial: 0,
+            stream: None,
+            request: None,
+            last: Time::ZERO,
+        }
+    }
+
+    /// Whether it has been told of everything up to a revision.
+    pub fn sees(&self, revision: i64) -> bool {
+        self.watcher.sees(revision)
     }
 }
 
@@ -287,8 +295,8 @@ impl Simulation {
             Role::Probe => self.probe_settled(member, &request, outcome),
         }
         self.note(Traced::Answer { process, outcome: name, revision }, None);
-        if let Some((line, wanted)) = wanted.filter(|(_, wanted)| *wanted != name) {
-            self.unexpected(line, member, wanted, name);
+        if let Some((line, wanted)) = wanted.filter(|(_, wanted)| !wanted.fits(outcome)) {
+            self.unexpected(line, member, &wanted, outcome);
         }
         self.client_thinks(asker.slot);
         self.ask_queued(asker.slot);
@@ -412,6 +420,41 @@ impl Simulation {
         if reaction.progress {
             self.input(node, Input::Progress { watch });
         }
+        self.check_script();
+    }
+
+    /// A watcher asks how far its stream is.
+    pub(super) fn watcher_asks_progress(&mut self, slot: u32) {
+        let Some((node, watch, _)) = self.open_stream(slot) else { return };
+        self.input(node, Input::Progress { watch });
+    }
+
+    /// A watcher goes on at another member.
+    pub(super) fn watcher_moves(&mut self, slot: u32, member: NodeId) {
+        self.watchers[slot as usize].watcher.moves(member);
+        if let Some((node, watch, asker)) = self.open_stream(slot) {
+            self.close_watch(node, watch, asker);
+        }
+    }
+
+    /// A watcher ends.
+    pub(super) fn watcher_stops(&mut self, slot: u32) {
+        let stream = self.open_stream(slot);
+        let watcher = &mut self.watchers[slot as usize];
+        watcher.serial += 1;
+        watcher.stream = None;
+        if let Some((node, watch, _)) = stream {
+            self.member(node).unwatch(watch);
+            self.input(node, Input::CancelWatch { watch });
+        }
+    }
+
+    /// The stream of a watcher, if it is open at its member.
+    fn open_stream(&mut self, slot: u32) -> Option<(NodeId, WatchId, Asker)> {
+        let watcher = &self.watchers[slot as usize];
+        let (node, asker) = (watcher.member, Asker { slot, serial: watcher.serial });
+        let watch = self.member(node).stream_of(asker)?;
+        Some((node, watch, asker))
     }
 
     fn close_watch(&mut self, node: NodeId, watch: WatchId, asker: Asker) {

@@ -41,6 +41,7 @@ impl Simulation {
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         let sent = self.time;
         let arrivals = self.network.send(sent, from, to);
+        let arrivals = self.network.meddle(from, to, || crate::messages::line(&message).kind, arrivals);
         if let Some(at) = arrivals.second {
             self.queue.push(at, Event::Deliver { from, to, sent, message: message.clone() });
         }

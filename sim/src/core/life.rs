@@ -66,6 +66,7 @@ impl Simulation {
         let alone = self.members.iter().all(|member| member.id == node || !member.is_up());
         let status = self.member(node).status;
         self.coverage.on_crash(&status, alone);
+        self.operator_hears_of_the_end(node);
         let member = self.member(node);
         member.forget();
         for asker in member.drop_watchers() {

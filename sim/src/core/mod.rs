@@ -10,6 +10,7 @@
 
 mod calm;
 mod clients;
+mod conditions;
 mod convert;
 mod delivery;
 mod durable;

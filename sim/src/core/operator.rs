@@ -59,6 +59,8 @@ pub struct Operator {
 
 #[derive(Clone, Debug)]
 struct Open {
+    /// The member that was asked.
+    at: NodeId,
     until: Time,
     what: Asked,
 }
@@ -107,6 +109,13 @@ impl Operator {
 }
 
 impl Simulation {
+    /// Whether the operator waits for nothing: every change has an answer, whoever was added has joined, and a lost
+    /// disk is replaced.
+    pub(super) fn operator_is_idle(&self) -> bool {
+        let Operator { open, lost, .. } = &self.operator;
+        open.is_none() && lost.is_none() && self.members.iter().all(|member| member.life != Life::Expected)
+    }
+
     /// The table of members, as whoever has applied most has it.
     pub(super) fn table(&self) -> Option<&Members> {
         let up = self.members.iter().filter_map(|member| member.replica.as_ref());
@@ -201,9 +210,18 @@ impl Simulation {
         self.operator.serial += 1;
         let serial = self.operator.serial;
         let Some(node) = at.or_else(|| up.get(serial as usize % up.len().max(1)).copied()) else { return };
-        self.operator.open = Some(Open { until: self.time + self.options.request_timeout * 2, what });
+        self.operator.open =
+            Some(Open { at: node, until: self.time + self.options.request_timeout * 2, what });
         let id = self.member(node).admit(Asker { slot: OPERATOR, serial });
         self.input(node, Input::Request { id, request });
+    }
+
+    /// A member's process is over: the operator's connection to it breaks.
+    pub(super) fn operator_hears_of_the_end(&mut self, node: NodeId) {
+        let now = self.time;
+        if let Some(open) = self.operator.open.as_mut().filter(|open| open.at == node) {
+            open.until = now;
+        }
     }
 
     /// The operator has an answer.

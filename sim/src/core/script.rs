@@ -1,20 +1,26 @@
 //! A scenario's lines as they come due, and a run written down as a scenario.
 
-use quorate_raft::{NodeId, Role};
-
+use super::clients::WatcherSlot;
 use super::{Event, Simulation, place};
 use crate::invariants::Violation;
-use crate::nemesis::Target;
-use crate::scenario::{Action, Condition, Expect, Scenario, Step, When};
+use crate::nemesis::{Target, World};
+use crate::scenario::{Action, Depths, Expect, Expected, Operation, Scenario, Step, WatcherAction, When};
 use crate::time::Time;
-use crate::trace::StatusLine;
+use crate::workload::Outcome;
+use crate::workload::watch::Watcher;
 
-/// The lines, and those that wait for something to be so.
+/// The lines, and what waits for something to be so.
 #[derive(Debug)]
 pub struct Script {
     steps: Vec<Step>,
     armed: Vec<usize>,
     happened: Vec<bool>,
+    /// Lines whose condition has to become so by a time.
+    awaited: Vec<(usize, Time)>,
+    /// Lines whose condition must not become so, until a time.
+    forbidden: Vec<(usize, Time)>,
+    /// The slot of each watcher that a line has begun.
+    watchers: Vec<(u64, u32)>,
 }
 
 impl Script {
@@ -24,7 +30,20 @@ impl Script {
             steps: scenario.steps.clone(),
             armed: Vec::new(),
             happened: vec![false; scenario.steps.len()],
+            awaited: Vec::new(),
+            forbidden: Vec::new(),
+            watchers: Vec::new(),
         }
+    }
+
+    /// Whether nothing depends on what a member's status is.
+    fn is_indifferent(&self) -> bool {
+        self.armed.is_empty() && self.awaited.is_empty() && self.forbidden.is_empty()
+    }
+
+    /// Where a watcher is.
+    pub fn watcher(&self, number: u64) -> Option<u32> {
+        self.watchers.iter().find(|(other, _)| *other == number).map(|(_, slot)| *slot)
     }
 }
 
@@ -43,11 +62,15 @@ impl Simulation {
     /// The line before this one has happened.
     fn arm(&mut self, step: usize) {
         let Some(line) = self.script.as_ref().and_then(|script| script.steps.get(step)) else { return };
-        match line.when {
+        match &line.when {
             When::At(_) => {}
-            When::After(delay) => self.queue.push(self.time + delay, Event::Script { step }),
+            When::After(delay) => {
+                let at = self.time + *delay;
+                self.queue.push(at, Event::Script { step });
+            }
             When::On(condition, delay) if self.holds(condition) => {
-                self.queue.push(self.time + delay, Event::Script { step });
+                let at = self.time + *delay;
+                self.queue.push(at, Event::Script { step });
             }
             When::On(..) => {
                 if let Some(script) = &mut self.script {
@@ -59,49 +82,53 @@ impl Simulation {
 
     /// Something has changed: what waited for it comes due.
     pub(super) fn check_script(&mut self) {
-        let Some(script) = self.script.as_ref().filter(|script| !script.armed.is_empty()) else { return };
-        let due = |step: &usize| match script.steps[*step].when {
-            When::On(condition, delay) => self.holds(condition).then_some((*step, delay)),
+        let Some(script) = self.script.as_ref().filter(|script| !script.is_indifferent()) else { return };
+        let due = |step: &usize| match &script.steps[*step].when {
+            When::On(condition, delay) => self.holds(condition).then_some((*step, *delay)),
             _ => None,
         };
         let due: Vec<_> = script.armed.iter().filter_map(due).collect();
+        let condition = |step: usize| match &script.steps[step].action {
+            Action::Require(condition, _) | Action::Never(condition, _) => Some(condition),
+            _ => None,
+        };
+        let so = |(step, _): &&(usize, Time)| condition(*step).is_some_and(|condition| self.holds(condition));
+        let fulfilled: Vec<usize> = script.awaited.iter().filter(so).map(|(step, _)| *step).collect();
+        let now = self.time;
+        let broken = script.forbidden.iter().filter(|(_, until)| now <= *until).find(so);
+        let broken = broken.map(|(step, _)| script.steps[*step].clone());
+        if let Some(script) = &mut self.script {
+            script.armed.retain(|armed| !due.iter().any(|(step, _)| step == armed));
+            script.awaited.retain(|(awaited, _)| !fulfilled.contains(awaited));
+        }
         for (step, delay) in due {
-            if let Some(script) = &mut self.script {
-                script.armed.retain(|armed| *armed != step);
-            }
             self.queue.push(self.time + delay, Event::Script { step });
         }
-    }
-
-    fn holds(&self, condition: Condition) -> bool {
-        let any = |node: Option<NodeId>, test: &dyn Fn(&StatusLine) -> bool| {
-            let members = self.members.iter().filter(|member| node.is_none_or(|node| node == member.id));
-            members.filter(|member| member.is_up()).any(|member| test(&member.status))
-        };
-        match condition {
-            Condition::Leads(node) => any(node, &|status| status.role == Role::Leader),
-            Condition::Commits(node, index) => any(node, &|status| status.commit >= index),
-            Condition::Applies(node, index) => any(node, &|status| status.applied >= index),
-            Condition::Holds(node, index) => any(node, &|status| status.last >= index),
-            Condition::Term(node, term) => any(node, &|status| status.term >= term),
-            Condition::Idle(client) => self.clients.get(client as usize).is_none_or(|slot| slot.is_idle()),
+        if let Some(Step { line, action: Action::Never(condition, _), .. }) = broken {
+            self.scenario_breaks(format!("line {line}: {condition}, which it never is to be"));
         }
     }
 
     /// A line is due.
     pub(super) fn script_acts(&mut self, step: usize) {
         let Some(script) = &mut self.script else { return };
+        if script.happened[step] {
+            return self.deadline_passes(step);
+        }
         script.happened[step] = true;
-        let line = script.steps[step].clone();
-        match line.action {
+        let Step { line, action, .. } = script.steps[step].clone();
+        match action {
             Action::Fault { fault, lasts } => {
                 let lasts = lasts.unwrap_or(self.options.storm);
                 if !self.with_nemesis(|nemesis, time, world| nemesis.strike(time, lasts, fault, world)) {
-                    let detail = format!(
-                        "line {}: {fault} would leave the cluster without a quorum (say \"budget off\" before \
-                         the schedule if that is meant)",
-                        line.line
-                    );
+                    let why = if self.may_operate(&fault) {
+                        "would leave the cluster without a quorum (say \"budget off\" before the schedule if that is \
+                         meant)"
+                    } else {
+                        "makes no sense now: the operator is busy with another change (wait for \"operator idle\"), \
+                         or the member is not there"
+                    };
+                    let detail = format!("line {line}: {fault} {why}");
                     self.demand(Err(Violation { invariant: "fault budget", detail }));
                 }
             }
@@ -111,23 +138,80 @@ impl Simulation {
                     true
                 });
             }
-            Action::Operation(operation) => {
-                let member = match operation.member {
-                    Target::Node(node) => node,
-                    Target::Leader(otherwise) => crate::nemesis::World::leader(self).unwrap_or(otherwise),
-                };
-                let slot = operation.client as u32;
-                self.clients[slot as usize].queue(line.line, member, operation);
-                self.ask_queued(slot);
+            Action::Operation(operation) => self.line_asks(line, operation),
+            Action::Watcher(number, action) => self.line_watches(number, action),
+            Action::Require(condition, within) => {
+                if !self.holds(&condition) {
+                    match within {
+                        None => {
+                            self.scenario_breaks(format!(
+                                "line {line}: {condition} is required, and is not so"
+                            ));
+                        }
+                        Some(period) => self.awaits(step, self.time + period.length(&self.options)),
+                    }
+                }
             }
-            Action::Require(condition) => {
-                if !self.holds(condition) {
-                    let detail = format!("line {}: {condition} is required, and is not so", line.line);
-                    self.demand(Err(Violation { invariant: "scenario", detail }));
+            Action::Never(condition, lasts) => {
+                if self.holds(&condition) {
+                    self.scenario_breaks(format!("line {line}: {condition}, which it never is to be"));
+                }
+                let until = self.time + lasts.unwrap_or(self.options.storm);
+                if let Some(script) = &mut self.script {
+                    script.forbidden.push((step, until.min(Time::ZERO + self.options.storm)));
                 }
             }
         }
         self.arm(step + 1);
+    }
+
+    /// A line's condition has to become so by then.
+    fn awaits(&mut self, step: usize, deadline: Time) {
+        if let Some(script) = &mut self.script {
+            script.awaited.push((step, deadline));
+        }
+        self.queue.push(deadline, Event::Script { step });
+    }
+
+    /// By now a line's condition had to become so.
+    fn deadline_passes(&mut self, step: usize) {
+        let Some(script) = &self.script else { return };
+        if script.awaited.iter().any(|(awaited, _)| *awaited == step) {
+            let Step { line, action, .. } = &script.steps[step];
+            let detail = format!("line {line}: it has not become so: {action}");
+            self.scenario_breaks(detail);
+        }
+    }
+
+    fn line_asks(&mut self, line: usize, operation: Operation) {
+        let member = match operation.member {
+            Target::Node(node) => node,
+            Target::Leader(otherwise) => World::leader(self).unwrap_or(otherwise),
+        };
+        let slot = operation.client as u32;
+        self.clients[slot as usize].queue(line, member, operation);
+        self.ask_queued(slot);
+    }
+
+    fn line_watches(&mut self, number: u64, action: WatcherAction) {
+        let slot = self.script.as_ref().and_then(|script| script.watcher(number));
+        match (action, slot) {
+            (WatcherAction::Watch { member, keys, from, prev_kv, slowly }, slot) => {
+                slot.into_iter().for_each(|slot| self.watcher_stops(slot));
+                let new = self.watchers.len() as u32;
+                let watcher = Watcher::scripted(member, keys, from, prev_kv, if slowly { 1 } else { 1_000 });
+                self.watchers.push(WatcherSlot::new(new, watcher));
+                if let Some(script) = &mut self.script {
+                    script.watchers.retain(|(other, _)| *other != number);
+                    script.watchers.push((number, new));
+                }
+                self.watch_opens(new);
+            }
+            (WatcherAction::Resume(member), Some(slot)) => self.watcher_moves(slot, member),
+            (WatcherAction::Progress, Some(slot)) => self.watcher_asks_progress(slot),
+            (WatcherAction::Stop, Some(slot)) => self.watcher_stops(slot),
+            (_, None) => unreachable!("the reader has seen that it watches"),
+        }
     }
 
     /// The storm is over: a line that waits still would make the scenario say less than it seems to.
@@ -136,8 +220,17 @@ impl Simulation {
         let waits = |(line, happened): &(&Step, &bool)| !**happened && !matches!(line.when, When::At(_));
         if let Some((line, _)) = script.steps.iter().zip(&script.happened).find(waits) {
             let detail = format!("line {} never happened: {line}", line.line);
-            self.demand(Err(Violation { invariant: "scenario", detail }));
+            return self.scenario_breaks(detail);
         }
+        if let Some((step, _)) = script.awaited.first() {
+            let Step { line, action, .. } = &script.steps[*step];
+            let detail = format!("line {line}: it has not become so when the storm ended: {action}");
+            self.scenario_breaks(detail);
+        }
+    }
+
+    fn scenario_breaks(&mut self, detail: String) {
+        self.demand(Err(Violation { invariant: "scenario", detail }));
     }
 
     /// Lets the nemesis do something. True if there is none any more, because the storm is over.
@@ -166,7 +259,7 @@ impl Simulation {
             |((at, request), (slot, member))| Step {
                 line: 0,
                 when: When::At(at),
-                action: Action::Operation(crate::scenario::Operation {
+                action: Action::Operation(Operation {
                     client: u64::from(*slot),
                     member: Target::Node(*member),
                     request: request.clone(),
@@ -184,15 +277,26 @@ impl Simulation {
             source: String::new(),
             expect: Expect::Pass,
             budget: true,
+            depths: Depths { core: true, whole: false },
             options: self.options.clone(),
             steps,
         }
     }
 
     /// An answer was not what its line says.
-    pub(super) fn unexpected(&mut self, line: usize, node: NodeId, wanted: &str, found: &str) {
+    pub(super) fn unexpected(
+        &mut self,
+        line: usize,
+        node: quorate_raft::NodeId,
+        wanted: &Expected,
+        found: &Outcome,
+    ) {
+        let said = match found {
+            Outcome::Answered(response) => format!("{:?}", response.result),
+            other => other.name().to_owned(),
+        };
         let detail =
-            format!("line {line}: the answer of n{} was to be {wanted}, and is {found}", place(node) + 1);
-        self.demand(Err(Violation { invariant: "scenario", detail }));
+            format!("line {line}: the answer of n{} was to be {wanted}, and is {said}", place(node) + 1);
+        self.scenario_breaks(detail);
     }
 }

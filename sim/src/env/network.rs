@@ -76,6 +76,8 @@ pub struct Network {
     peers: [[Link; MEMBERS_MAX]; MEMBERS_MAX],
     /// How many faults keep clients from each member.
     client_cuts: [u8; MEMBERS_MAX],
+    /// What befalls messages of single kinds.
+    meddled: Vec<Meddling>,
     /// The way between clients and each member.
     clients: [Link; MEMBERS_MAX],
     random: Random,
@@ -89,6 +91,7 @@ impl Network {
             quality,
             peers: [[Link::default(); MEMBERS_MAX]; MEMBERS_MAX],
             client_cuts: [0; MEMBERS_MAX],
+            meddled: Vec::new(),
             clients: [Link::default(); MEMBERS_MAX],
             random,
         }
@@ -116,6 +119,41 @@ impl Network {
             .chance(quality.duplication)
             .then(|| arrival + dice.exponential_duration(quality.jitter * 10));
         Arrivals { first: Some(arrival), second }
+    }
+
+    /// What becomes of a message's arrivals if somebody meddles with messages of its kind.
+    #[must_use]
+    pub fn meddle(
+        &self,
+        from: NodeId,
+        to: NodeId,
+        kind: impl FnOnce() -> &'static str,
+        mut arrivals: Arrivals,
+    ) -> Arrivals {
+        if self.meddled.is_empty() {
+            return arrivals;
+        }
+        let kind = kind();
+        let meant = |it: &&Meddling| it.links.contains(from, to) && it.letter.is(kind);
+        for meddling in self.meddled.iter().filter(meant) {
+            match meddling.late {
+                None => return Arrivals::default(),
+                // Others overtake it: the order of the link is not this message's business any more.
+                Some(by) => arrivals.first = arrivals.first.map(|at| at + by),
+            }
+        }
+        arrivals
+    }
+
+    /// Meddles with messages from now on.
+    pub fn begin_meddling(&mut self, meddling: Meddling) {
+        self.meddled.push(meddling);
+    }
+
+    /// Undoes one `begin_meddling` with the same.
+    pub fn end_meddling(&mut self, meddling: Meddling) {
+        let at = self.meddled.iter().position(|other| *other == meddling);
+        self.meddled.remove(at.expect("nobody ends what has not begun"));
     }
 
     /// Whether a message that is arriving now is let through: a cut also stops what is under way.
@@ -189,11 +227,73 @@ impl Network {
     }
 }
 
+/// Every member that a cluster can have.
+fn everybody() -> impl Iterator<Item = NodeId> {
+    (1..MEMBERS_MAX as u64).map(NodeId)
+}
+
 fn slot(node: NodeId) -> usize {
     let slot = node.0 as usize;
     assert!(slot < MEMBERS_MAX, "member {node} is beyond the largest simulated cluster");
     slot
 }
+
+/// Messages of one kind on some links are lost, or come late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meddling {
+    /// On which links.
+    pub links: LinkSet,
+    /// Which messages.
+    pub letter: Letter,
+    /// How much later they arrive; never, if `None`.
+    pub late: Option<Duration>,
+}
+
+/// A kind of messages between members, as scenarios name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Letter(usize);
+
+impl Letter {
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Letter> {
+        LETTERS.iter().position(|(other, _)| *other == name).map(Letter)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        LETTERS[self.0].0
+    }
+
+    /// All names.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        LETTERS.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether a message of this kind (see [`crate::messages`]) is meant.
+    fn is(self, kind: &str) -> bool {
+        let kinds = LETTERS[self.0].1;
+        kinds.is_empty() || kinds.contains(&kind)
+    }
+}
+
+/// Names of kinds of messages, and the messages; every one, if none is named.
+const LETTERS: [(&str, &[&str]); 13] = [
+    ("any", &[]),
+    ("vote", &["PreVote", "Vote"]),
+    ("vote-reply", &["PreVoteReply", "VoteReply"]),
+    ("append", &["Append"]),
+    ("append-ack", &["AppendAck", "AppendReject"]),
+    ("heartbeat", &["Heartbeat"]),
+    ("heartbeat-ack", &["HeartbeatAck"]),
+    ("read", &["ReadIndex"]),
+    ("read-reply", &["ReadIndexReply"]),
+    ("snapshot", &["Chunk"]),
+    ("snapshot-ack", &["ChunkAck", "ChunkUnknown"]),
+    ("forward", &["Forward", "KeepAlive", "TimeToLive"]),
+    ("hand-over", &["CampaignNow"]),
+];
 
 /// A set of directed links between members, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,6 +310,18 @@ impl LinkSet {
     #[must_use]
     pub fn with(self, from: NodeId, to: NodeId) -> LinkSet {
         LinkSet(self.0 | 1 << (slot(from) * MEMBERS_MAX + slot(to)))
+    }
+
+    /// Every link from a member.
+    #[must_use]
+    pub fn from(node: NodeId) -> LinkSet {
+        LinkSet::between(&[node], &everybody().collect::<Vec<_>>())
+    }
+
+    /// Every link to a member.
+    #[must_use]
+    pub fn to(node: NodeId) -> LinkSet {
+        LinkSet::between(&everybody().collect::<Vec<_>>(), &[node])
     }
 
     /// Every link from one of `from` to one of `to`.
@@ -272,6 +384,28 @@ impl LinkSet {
         members
     }
 
+    /// The members that it is about: those at an end of a link, or at the centre of a star of links.
+    #[must_use]
+    pub fn about(self) -> std::collections::BTreeSet<NodeId> {
+        let (stars, left) = self.stars();
+        left.members().into_iter().chain(stars.into_iter().map(|(id, _)| id)).collect()
+    }
+
+    /// The members all of whose links in one direction are part of it (true: from the member), and what is left.
+    fn stars(self) -> (Vec<(NodeId, bool)>, LinkSet) {
+        let mut left = self;
+        let mut stars = Vec::new();
+        for id in everybody() {
+            for (links, all_from) in [(LinkSet::from(id), true), (LinkSet::to(id), false)] {
+                if self.0 & links.0 == links.0 {
+                    stars.push((id, all_from));
+                    left = LinkSet(left.0 & !links.0);
+                }
+            }
+        }
+        (stars, left)
+    }
+
     fn each(self, mut visit: impl FnMut(NodeId, NodeId)) {
         let mut bits = self.0;
         while bits != 0 {
@@ -287,15 +421,13 @@ impl std::fmt::Display for LinkSet {
         if self.is_empty() {
             return f.write_str("none");
         }
-        let mut separator = "";
-        let mut result = Ok(());
-        self.each(|from, to| {
-            if result.is_ok() {
-                result = write!(f, "{separator}n{from}>n{to}");
-                separator = ",";
-            }
-        });
-        result
+        let (stars, left) = self.stars();
+        let mut names: Vec<String> = stars
+            .iter()
+            .map(|(id, all_from)| if *all_from { format!("n{id}>*") } else { format!("*>n{id}") })
+            .collect();
+        left.each(|from, to| names.push(format!("n{from}>n{to}")));
+        f.write_str(&names.join(","))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_raft::NodeId;
 
 use crate::env::clock::TRUE_RATE;
-use crate::env::network::{LinkSet, Quality};
+use crate::env::network::{LinkSet, Meddling, Quality};
 use crate::fault_budget::NodeSet;
 
 /// Whom a fault strikes.
@@ -47,6 +47,8 @@ pub enum Fault {
     },
     /// All links lose, duplicate, reorder and delay more than usual.
     Lossy(Quality),
+    /// Messages of one kind are lost or late: for schedules that depend on a single message.
+    Meddle(Meddling),
     /// Every connection of a member's clients breaks, once: what they have asked for has an unknown outcome.
     Disconnect(Target),
     /// A member loses power.
@@ -170,6 +172,7 @@ impl Fault {
             Fault::Cut { .. }
             | Fault::Clog { .. }
             | Fault::Lossy(_)
+            | Fault::Meddle(_)
             | Fault::PowerLoss
             | Fault::Transfer(_)
             | Fault::Add { .. }
@@ -196,6 +199,7 @@ impl Fault {
             Fault::Cut { .. }
             | Fault::Clog { .. }
             | Fault::Lossy(_)
+            | Fault::Meddle(_)
             | Fault::PowerLoss
             | Fault::Transfer(_)
             | Fault::Add { .. }
@@ -213,7 +217,7 @@ impl Fault {
                 let nodes: Vec<NodeId> = impaired.members().map(&seat).collect();
                 *impaired = NodeSet::of(&nodes);
             }
-            Fault::Clog { links } => *links = links.map(&seat),
+            Fault::Clog { links } | Fault::Meddle(Meddling { links, .. }) => *links = links.map(&seat),
             Fault::Transfer(Some(to)) => *to = seat(*to),
             _ => {}
         }
@@ -246,6 +250,7 @@ impl Fault {
             // A wrong clock or a bad link is no excuse for not serving.
             Fault::Clog { .. }
             | Fault::Lossy(_)
+            | Fault::Meddle(_)
             | Fault::Disconnect(_)
             | Fault::PowerLoss
             | Fault::Transfer(_)
@@ -266,6 +271,8 @@ impl Fault {
             Fault::Isolate { .. } => "isolate",
             Fault::Clog { .. } => "clog",
             Fault::Lossy(_) => "lossy",
+            Fault::Meddle(Meddling { late: None, .. }) => "drop",
+            Fault::Meddle(_) => "late",
             Fault::Disconnect(_) => "disconnect",
             Fault::Crash(_) => "crash",
             Fault::PowerLoss => "power-loss",
@@ -306,6 +313,10 @@ impl fmt::Display for Fault {
                 if impaired == NodeSet::default() { Ok(()) } else { write!(f, " impairs {impaired}") }
             }
             Fault::Clog { links } => write!(f, " {links}"),
+            Fault::Meddle(Meddling { links, letter, late }) => {
+                write!(f, " {links} {}", letter.name())?;
+                late.map_or(Ok(()), |late| write!(f, " {late:?}"))
+            }
             Fault::Transfer(Some(to)) => write!(f, " n{to}"),
             Fault::Add { learner } => f.write_str(if learner { " learner" } else { " voter" }),
             Fault::Isolate { inbound, outbound, clients, .. } => {

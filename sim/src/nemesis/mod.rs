@@ -277,6 +277,7 @@ impl Nemesis {
             }),
             Fault::Clog { links } => world.network(&mut |network| network.clog(links, until)),
             Fault::Lossy(quality) => world.network(&mut |network| network.set_quality(quality)),
+            Fault::Meddle(meddling) => world.network(&mut |network| network.begin_meddling(meddling)),
             Fault::Crash(_) => world.crash(struck()),
             Fault::PowerLoss => {
                 for id in self.everybody(world) {
@@ -327,6 +328,7 @@ impl Nemesis {
                 let quality = self.quality;
                 world.network(&mut |network| network.set_quality(quality));
             }
+            Fault::Meddle(meddling) => world.network(&mut |network| network.end_meddling(meddling)),
             Fault::Crash(_) => self.start_if_nothing_keeps_it_down(struck(), world),
             Fault::PowerLoss => {
                 for id in self.everybody(world) {

@@ -3,13 +3,13 @@
 use quorate_raft::NodeId;
 
 use super::words::{Read, Words};
-use crate::env::network::{LinkSet, Quality};
+use crate::env::network::{Letter, LinkSet, Meddling, Quality};
 use crate::fault_budget::NodeSet;
 use crate::nemesis::{DiskFailure, Fault, Target};
 use crate::options::Options;
 
 /// The words that faults begin with.
-pub const NAMES: [&str; 24] = [
+pub const NAMES: [&str; 26] = [
     "cut",
     "isolate",
     "clog",
@@ -34,6 +34,8 @@ pub const NAMES: [&str; 24] = [
     "demote",
     "remove",
     "lost-disk",
+    "drop",
+    "late",
 ];
 
 /// The name of a fault, if this is one.
@@ -57,6 +59,14 @@ pub fn read(words: &mut Words, options: &Options) -> Read<Fault> {
         "isolate" => isolate(words)?,
         "clog" => Fault::Clog { links: words.links()? },
         "lossy" => Fault::Lossy(quality(words, options.network)?),
+        "drop" => {
+            let (links, letter) = (words.links()?, letter(words)?);
+            Fault::Meddle(Meddling { links, letter, late: None })
+        }
+        "late" => {
+            let (links, letter) = (words.links()?, letter(words)?);
+            Fault::Meddle(Meddling { links, letter, late: Some(words.duration()?) })
+        }
         "disconnect" => Fault::Disconnect(words.target()?),
         "crash" => Fault::Crash(words.target()?),
         "power-loss" => Fault::PowerLoss,
@@ -82,6 +92,13 @@ fn cut(words: &mut Words) -> Read<Fault> {
     let links = words.links()?;
     let impaired = if words.take("impairs") { words.node_set()? } else { NodeSet::default() };
     Ok(Fault::Cut { links, impaired })
+}
+
+fn letter(words: &mut Words) -> Read<Letter> {
+    let names: Vec<&str> = Letter::names().collect();
+    let wanted = format!("a kind of messages (one of {})", names.join(", "));
+    let name = words.word(&wanted)?;
+    Letter::named(&name).ok_or_else(|| words.back().wrong(&format!("expected {wanted}, found {name:?}")))
 }
 
 /// `partition n1,n2 | n3,n4,n5`: both ways; the smaller side is cut off from a majority.

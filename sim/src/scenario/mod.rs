@@ -9,7 +9,8 @@
 //! # Whatever follows a '#' is for people.
 //! source Raft §5.4.2, figure 8           who knows this schedule
 //! expect pass                            or: expect violation durable votes
-//! seed 7                                 options, one a line; `cargo sim scenario --help-options` lists them
+//! depths core whole                      where it is run; core, if nothing is said
+//! seed 7                                 options, one a line; a wrong one is answered with a list of them
 //! members 5
 //! election-timeout 150ms
 //!
@@ -18,27 +19,41 @@
 //! when n2 leads after 5ms crash leader   once n2 leads, 5 ms later; lasts until healed
 //! after 1s heal crash                    one second after the line before
 //! after 2s require any leads             must be so then
-//! after 0s client 0 n2: get r/00 -> ok   must be answered so
+//! after 0s require all has r/00 = v1 within 5 timeouts     or must become so: election timeouts
+//! after 0s never any reaches-term 3 for 2s                 must not be so; until the storm ends, if no time is said
+//! after 0s client 0 n2: get r/00 -> value v1               must be answered so
+//! after 0s watcher 0 n3: watch r/00 .. r/99 from 2         the checker judges all that it is told
 //! ```
 //!
 //! A line with `at` stands alone. Any other waits for the line before it: `after` for so long, `when` until
-//! something is so; each must happen before the storm ends. When the storm ends (`storm 10s`), all faults end, and the run
-//! demands what every run demands (see [`crate::core`]).
+//! something is so; each must happen before the storm ends. When the storm ends (`storm 10s`), all faults end, and
+//! the run demands what every run demands (see [`crate::core`]). Faults are those of [`crate::nemesis::Fault`];
+//! conditions, requests, answers and watchers are described where each is read (`conditions.rs`, `requests.rs`,
+//! `expected.rs`, `watchers.rs`). One fault is for schedules alone: `drop n2>* vote` and `late n1>n3 append 300ms`
+//! single out messages of one kind. So `drop n2>*,n3>* vote` says who can be elected, and with it who leads first.
+//!
+//! A cluster's members are n1, n2 and so on; one that is added (`add-member`, or in place of a `lost-disk`) has the
+//! next number that was never used.
 
+mod conditions;
+mod expected;
 mod faults;
 mod options;
 mod parse;
 mod requests;
+mod watchers;
 mod words;
 
 use std::fmt;
 use std::time::Duration;
 
 use quorate_jepsen::etcd::Request;
-use quorate_raft::NodeId;
 
+pub use conditions::{Condition, Fact, Standing, Who};
+pub use expected::{Became, Expected};
 pub use options::{names as option_names, plain as plain_options};
 pub use parse::parse;
+pub use watchers::WatcherAction;
 pub use words::Mistake;
 
 use crate::nemesis::{Fault, Target};
@@ -56,10 +71,21 @@ pub struct Scenario {
     pub expect: Expect,
     /// Whether the fault budget holds.
     pub budget: bool,
+    /// At which depths it is told.
+    pub depths: Depths,
     /// The options; those of workloads and of drawing faults mean nothing here.
     pub options: Options,
     /// What happens.
     pub steps: Vec<Step>,
+}
+
+/// At which depths of simulation a scenario is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depths {
+    /// Replicas driven from an event queue.
+    pub core: bool,
+    /// Whole nodes under an executor.
+    pub whole: bool,
 }
 
 /// What must become of a scenario.
@@ -83,7 +109,7 @@ pub struct Step {
 }
 
 /// When a line happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
     /// At this time.
     At(Time),
@@ -91,23 +117,6 @@ pub enum When {
     After(Duration),
     /// So long after this is so, once the line before has happened.
     On(Condition, Duration),
-}
-
-/// Something that may be so. `None` for a member means any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// A member leads.
-    Leads(Option<NodeId>),
-    /// A member's commit index is at least this.
-    Commits(Option<NodeId>, u64),
-    /// A member has applied at least this.
-    Applies(Option<NodeId>, u64),
-    /// A member's log reaches at least this.
-    Holds(Option<NodeId>, u64),
-    /// A member's term is at least this.
-    Term(Option<NodeId>, u64),
-    /// A client waits for nothing.
-    Idle(u64),
 }
 
 /// What happens.
@@ -124,8 +133,32 @@ pub enum Action {
     Heal(Option<&'static str>),
     /// A client asks.
     Operation(Operation),
-    /// Something must be so.
-    Require(Condition),
+    /// A watcher does something.
+    Watcher(u64, WatcherAction),
+    /// Something must be so, or become so within this time.
+    Require(Condition, Option<Period>),
+    /// Something must not be so, for this time; until the storm ends, if `None`.
+    Never(Condition, Option<Duration>),
+}
+
+/// A stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// So long.
+    Time(Duration),
+    /// So many election timeouts.
+    Timeouts(u32),
+}
+
+impl Period {
+    /// How long it is.
+    #[must_use]
+    pub fn length(self, options: &Options) -> Duration {
+        match self {
+            Period::Time(time) => time,
+            Period::Timeouts(count) => options.election_timeout * count,
+        }
+    }
 }
 
 /// A client asks something.
@@ -137,8 +170,8 @@ pub struct Operation {
     pub member: Target,
     /// What.
     pub request: Request,
-    /// What must become of it, if that matters: the name of an outcome.
-    pub outcome: Option<&'static str>,
+    /// What must become of it, if that matters.
+    pub outcome: Option<Expected>,
 }
 
 impl Scenario {
@@ -172,7 +205,7 @@ impl Scenario {
 
 /// The words that faults begin with (a partition is a cut).
 #[must_use]
-pub fn fault_names() -> &'static [&'static str; 24] {
+pub fn fault_names() -> &'static [&'static str; 26] {
     &faults::NAMES
 }
 
@@ -195,6 +228,9 @@ impl fmt::Display for Scenario {
         if !self.budget {
             writeln!(f, "budget off")?;
         }
+        if self.depths.whole {
+            writeln!(f, "depths {}", self.depths)?;
+        }
         options::write(f, &self.options)?;
         writeln!(f)?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
@@ -206,37 +242,52 @@ impl fmt::Display for Step {
         match self.when {
             When::At(at) => write!(f, "at {:?} ", at.since(Time::ZERO))?,
             When::After(delay) => write!(f, "after {delay:?} ")?,
-            When::On(condition, delay) => {
+            When::On(ref condition, delay) => {
                 write!(f, "when {condition} ")?;
                 if !delay.is_zero() {
                     write!(f, "after {delay:?} ")?;
                 }
             }
         }
-        match &self.action {
+        write!(f, "{}", self.action)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Action::Fault { fault, lasts: Some(lasts) } => write!(f, "for {lasts:?} {fault}"),
             Action::Fault { fault, lasts: None } => write!(f, "{fault}"),
             Action::Heal(name) => write!(f, "heal {}", name.unwrap_or("all")),
-            Action::Require(condition) => write!(f, "require {condition}"),
+            Action::Require(condition, None) => write!(f, "require {condition}"),
+            Action::Require(condition, Some(within)) => write!(f, "require {condition} within {within}"),
+            Action::Never(condition, None) => write!(f, "never {condition}"),
+            Action::Never(condition, Some(lasts)) => write!(f, "never {condition} for {lasts:?}"),
+            Action::Watcher(watcher, action) => write!(f, "watcher {watcher} {action}"),
             Action::Operation(Operation { client, member, request, outcome }) => {
                 write!(f, "client {client} {member}: {}", requests::Printed(request))?;
-                outcome.map_or(Ok(()), |outcome| write!(f, " -> {outcome}"))
+                outcome.as_ref().map_or(Ok(()), |outcome| write!(f, " -> {outcome}"))
             }
         }
     }
 }
 
-impl fmt::Display for Condition {
+impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |node: &Option<NodeId>| node.map_or("any".to_owned(), |node| format!("n{node}"));
         match self {
-            Condition::Leads(node) => write!(f, "{} leads", name(node)),
-            Condition::Commits(node, index) => write!(f, "{} commits {index}", name(node)),
-            Condition::Applies(node, index) => write!(f, "{} applies {index}", name(node)),
-            Condition::Holds(node, index) => write!(f, "{} holds {index}", name(node)),
-            Condition::Term(node, term) => write!(f, "{} reaches-term {term}", name(node)),
-            Condition::Idle(client) => write!(f, "client {client} idle"),
+            Period::Time(time) => write!(f, "{time:?}"),
+            Period::Timeouts(count) => write!(f, "{count} timeouts"),
         }
+    }
+}
+
+impl fmt::Display for Depths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.core, self.whole) {
+            (true, true) => "core whole",
+            (false, true) => "whole",
+            _ => "core",
+        })
     }
 }
 

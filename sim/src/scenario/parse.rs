@@ -5,7 +5,11 @@ use std::time::Duration;
 use quorate_raft::NodeId;
 
 use super::words::{Mistake, Read, Words};
-use super::{Action, Condition, Expect, Operation, Scenario, Step, When, faults, options, requests};
+use super::{
+    Action, Condition, Depths, Expect, Fact, Operation, Period, Scenario, Standing, Step, WatcherAction,
+    When, Who, conditions, expected, faults, options, requests, watchers,
+};
+use crate::env::network::Meddling;
 use crate::nemesis::{Fault, Target};
 use crate::options::Options;
 use crate::time::Time;
@@ -17,6 +21,7 @@ pub fn parse(text: &str) -> Result<Scenario, Mistake> {
         source: String::new(),
         expect: Expect::Pass,
         budget: true,
+        depths: Depths { core: true, whole: false },
         options: options::plain(),
         steps: Vec::new(),
     };
@@ -54,6 +59,7 @@ fn header(words: &mut Words, scenario: &mut Scenario) -> Read<()> {
             words.expect("violation")?;
             scenario.expect = Expect::Violation(words.rest());
         }
+        "depths" => scenario.depths = depths(words)?,
         "budget" if words.take("off") => scenario.budget = false,
         "budget" => words.expect("on")?,
         name => match options::read(name, words, &mut scenario.options) {
@@ -61,7 +67,7 @@ fn header(words: &mut Words, scenario: &mut Scenario) -> Read<()> {
             None => {
                 let names: Vec<&str> = options::names().collect();
                 let what = format!(
-                    "there is no option {name:?} (there are source, expect, budget, {})",
+                    "there is no option {name:?} (there are source, expect, depths, budget, {})",
                     names.join(", ")
                 );
                 return Err(words.back().wrong(&what));
@@ -82,7 +88,7 @@ fn step(words: &mut Words, options: &Options) -> Read<Step> {
         When::After(words.duration()?)
     } else {
         words.expect("when")?;
-        let condition = condition(words)?;
+        let condition = conditions::read(words)?;
         let delay = if words.take("after") { words.duration()? } else { Duration::ZERO };
         When::On(condition, delay)
     };
@@ -93,8 +99,19 @@ fn action(words: &mut Words, options: &Options) -> Read<Action> {
     if words.take("client") {
         return operation(words).map(Action::Operation);
     }
+    if words.take("watcher") {
+        let watcher = words.number("a watcher's number")?;
+        return watchers::read(words).map(|action| Action::Watcher(watcher, action));
+    }
     if words.take("require") {
-        return condition(words).map(Action::Require);
+        let condition = conditions::read(words)?;
+        let within = if words.take("within") { Some(period(words)?) } else { None };
+        return Ok(Action::Require(condition, within));
+    }
+    if words.take("never") {
+        let condition = conditions::read(words)?;
+        let lasts = if words.take("for") { Some(words.duration()?) } else { None };
+        return Ok(Action::Never(condition, lasts));
     }
     if words.take("heal") {
         let name = words.word("the name of a fault, or \"all\"")?;
@@ -129,76 +146,96 @@ fn operation(words: &mut Words) -> Read<Operation> {
         return Err(words.back().wrong("expected a member and a colon (such as \"n1:\" or \"leader:\")"));
     };
     let request = requests::read(words)?;
-    let outcome = if words.take("->") {
-        let name = words.word("an outcome")?;
-        let known = OUTCOMES.into_iter().find(|outcome| *outcome == name);
-        Some(known.ok_or_else(|| words.back().wrong("expected ok, error, refused or unknown"))?)
-    } else {
-        None
-    };
+    let outcome = if words.take("->") { Some(expected::read(words)?) } else { None };
     Ok(Operation { client, member, request, outcome })
 }
 
-fn condition(words: &mut Words) -> Read<Condition> {
-    if words.take("client") {
-        let client = words.number("a client's number")?;
-        return words.expect("idle").map(|()| Condition::Idle(client));
+/// `500ms`, or `5 timeouts`.
+fn period(words: &mut Words) -> Read<Period> {
+    let text =
+        words.word("a duration (such as 500ms), or a number of election timeouts (such as 5 timeouts)")?;
+    match text.parse() {
+        Ok(count) => words.expect("timeouts").map(|()| Period::Timeouts(count)),
+        Err(_) => {
+            words.back();
+            words.duration().map(Period::Time)
+        }
     }
-    let node = if words.take("any") { None } else { Some(words.node()?) };
-    let verb = words.word("leads, commits, applies, holds or reaches-term")?;
-    Ok(match verb.as_str() {
-        "leads" => Condition::Leads(node),
-        "commits" => Condition::Commits(node, words.number("an index")?),
-        "applies" => Condition::Applies(node, words.number("an index")?),
-        "holds" => Condition::Holds(node, words.number("an index")?),
-        "reaches-term" => Condition::Term(node, words.number("a term")?),
-        _ => return Err(words.back().wrong("expected leads, commits, applies, holds or reaches-term")),
-    })
+}
+
+fn depths(words: &mut Words) -> Read<Depths> {
+    let mut depths = Depths { core: false, whole: false };
+    while !words.is_empty() {
+        if words.take("core") {
+            depths.core = true;
+        } else if words.take("whole") {
+            depths.whole = true;
+        } else {
+            break;
+        }
+    }
+    if depths.core || depths.whole { Ok(depths) } else { Err(words.wrong("expected core, whole or both")) }
 }
 
 /// What can be seen only when everything is read; and there are as many clients as are named.
 fn check(scenario: &mut Scenario) -> Result<(), Mistake> {
-    let members = scenario.options.members;
+    let storm = scenario.options.storm;
+    let mut members = scenario.options.members;
     let mut clients = scenario.options.load.clients;
+    let mut watchers: Vec<u64> = Vec::new();
     for step in &scenario.steps {
         let wrong = |what: String| Err(Mistake { line: step.line, column: 1, what });
-        let beyond = match &step.action {
-            Action::Fault { fault, .. } => highest(fault),
-            Action::Operation(Operation { member: Target::Node(node), client, .. }) => {
-                clients = clients.max(client + 1);
-                node.0
-            }
-            Action::Operation(Operation { client, .. }) => {
-                clients = clients.max(client + 1);
-                0
-            }
-            Action::Heal(_) | Action::Require(_) => 0,
-        };
+        let beyond = highest(step);
         if beyond > members {
-            return wrong(format!("there is no member n{beyond} in a cluster of {members}"));
+            return wrong(format!(
+                "there is no member n{beyond} in a cluster of {members} (nor does a line before add one)"
+            ));
         }
-        if let (When::At(at), Action::Fault { .. }) = (step.when, &step.action)
-            && at >= Time::ZERO + scenario.options.storm
-        {
-            return wrong(format!("the storm is over after {:?}: make it longer", scenario.options.storm));
+        match &step.action {
+            Action::Fault { fault: Fault::Add { .. } | Fault::LostDisk(_), .. } => members += 1,
+            Action::Operation(Operation { client, .. }) => clients = clients.max(client + 1),
+            Action::Watcher(watcher, WatcherAction::Watch { .. }) => watchers.push(*watcher),
+            Action::Watcher(watcher, _) if !watchers.contains(watcher) => {
+                return wrong(format!("watcher {watcher} watches nothing before this line"));
+            }
+            _ => {}
+        }
+        let late = matches!(step.when, When::At(at) if at >= Time::ZERO + storm);
+        if late && matches!(step.action, Action::Fault { .. }) {
+            return wrong(format!("the storm is over after {storm:?}: make it longer (\"storm 20s\")"));
         }
     }
     scenario.options.load.clients = clients;
     Ok(())
 }
 
-/// The highest member that a fault names.
-fn highest(fault: &Fault) -> u64 {
+/// The highest member that a line names.
+fn highest(step: &Step) -> u64 {
+    let condition = |condition: &Condition| match condition.fact {
+        // Somebody may be waited for who is not there yet.
+        Fact::Members(Who::Node(node), ref standing) if *standing != Standing::Belongs => node.0,
+        _ => 0,
+    };
+    let waited = if let When::On(waited, _) = &step.when { condition(waited) } else { 0 };
+    waited.max(match &step.action {
+        Action::Fault { fault, .. } => highest_struck(fault),
+        Action::Operation(Operation { member: Target::Node(node), .. }) => node.0,
+        Action::Require(required, _) | Action::Never(required, _) => condition(required),
+        Action::Watcher(_, WatcherAction::Watch { member, .. } | WatcherAction::Resume(member)) => member.0,
+        _ => 0,
+    })
+}
+
+fn highest_struck(fault: &Fault) -> u64 {
     match (fault.target(), fault) {
         (Some(Target::Node(node)), _) => node.0,
-        (_, Fault::Cut { links, .. } | Fault::Clog { links }) => {
-            links.members().last().map_or(0, |node| node.0)
+        (_, Fault::Transfer(Some(node))) => node.0,
+        (_, Fault::Cut { links, .. } | Fault::Clog { links } | Fault::Meddle(Meddling { links, .. })) => {
+            links.about().last().map_or(0, |node| node.0)
         }
         _ => 0,
     }
 }
-
-const OUTCOMES: [&str; 4] = ["ok", "error", "refused", "unknown"];
 
 /// More clients than any run needs.
 const CLIENTS_MAX: u64 = 1_000;

@@ -56,7 +56,7 @@ fn read_put(words: &mut Words) -> Read<Put> {
 }
 
 /// A value; a long one is a short one, padded with points.
-fn value(words: &mut Words) -> Read<Bytes> {
+pub fn value(words: &mut Words) -> Read<Bytes> {
     let mut value = words.bytes("a value")?;
     if words.take("padded") {
         let length: usize = words.number("a length")?;
@@ -68,7 +68,8 @@ fn value(words: &mut Words) -> Read<Bytes> {
     Ok(Bytes::from(value))
 }
 
-fn keys(words: &mut Words) -> Read<Keys> {
+/// Keys: one, from one to another, or all.
+pub fn keys(words: &mut Words) -> Read<Keys> {
     if words.take("all") {
         return Ok(Keys::all());
     }
@@ -236,7 +237,8 @@ fn write_txn(f: &mut fmt::Formatter<'_>, txn: &Txn) -> fmt::Result {
     Ok(())
 }
 
-fn keys_text(keys: &Keys) -> String {
+/// Keys, to be written.
+pub fn keys_text(keys: &Keys) -> String {
     match keys.range_end.as_slice() {
         [] => written(keys.key.as_slice()),
         [0] if keys.key.as_slice() == [0] => "all".to_owned(),
@@ -245,7 +247,8 @@ fn keys_text(keys: &Keys) -> String {
     }
 }
 
-fn value_text(value: &Bytes) -> String {
+/// A value, to be written.
+pub fn value_text(value: &Bytes) -> String {
     let bytes = value.as_slice();
     let short = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == b'.').count();
     if bytes.len() - short < PADDING_MIN {

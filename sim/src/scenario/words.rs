@@ -157,14 +157,18 @@ impl Words {
 
     /// Links, as `n1>n2,n2>n1`.
     pub fn links(&mut self) -> Read<LinkSet> {
-        let wanted = "links (such as n1>n2,n2>n1, or none)";
+        let wanted = "links (such as n1>n2,n2>n1, n1>*, *>n1, or none)";
         if self.take("none") {
             return Ok(LinkSet::none());
         }
         let text = self.word(wanted)?;
         let links = text.split(',').try_fold(LinkSet::none(), |links, link| {
-            let (from, to) = link.split_once('>')?;
-            Some(links.with(node(from)?, node(to)?))
+            let link = match link.split_once('>')? {
+                ("*", to) => LinkSet::to(node(to)?),
+                (from, "*") => LinkSet::from(node(from)?),
+                (from, to) => LinkSet::none().with(node(from)?, node(to)?),
+            };
+            Some(links.and(link))
         });
         links.ok_or_else(|| self.back().wrong(&format!("expected {wanted}, found {text:?}")))
     }
@@ -244,7 +248,8 @@ pub fn written(name: &[u8]) -> String {
     }
 }
 
-fn node(text: &str) -> Option<NodeId> {
+/// A member's name.
+pub fn node(text: &str) -> Option<NodeId> {
     let number = text.strip_prefix('n')?.parse().ok()?;
     (1..MEMBERS_MAX as u64).contains(&number).then_some(NodeId(number))
 }

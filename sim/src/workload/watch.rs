@@ -25,6 +25,8 @@ pub struct Watcher {
     /// How many events it takes at a time: few, if it is slow.
     pub credit: u32,
     members: Vec<NodeId>,
+    /// Whether it wanders from member to member and asks for things by itself.
+    restless: bool,
     random: Random,
 }
 
@@ -62,13 +64,32 @@ impl Watcher {
             next: 0,
             credit: random.pick(&[1, 3, 100, 1_000]),
             members,
+            restless: true,
             random,
         }
     }
 
+    /// A watcher that does what it is told and nothing else.
+    #[must_use]
+    pub fn scripted(member: NodeId, keys: Keys, from: i64, prev_kv: bool, credit: u32) -> Watcher {
+        let random = Random::numbered(0, Stream::Workload, 0);
+        Watcher { member, keys, prev_kv, next: from, credit, members: vec![member], restless: false, random }
+    }
+
+    /// Goes on at this member when its stream ends.
+    pub fn moves(&mut self, member: NodeId) {
+        self.members = vec![member];
+    }
+
+    /// Whether it has been told of everything up to a revision.
+    #[must_use]
+    pub fn sees(&self, revision: i64) -> bool {
+        self.next > revision
+    }
+
     /// Opens a stream, at this member or another.
     pub fn open(&mut self, known: &Known) -> WatchRequest {
-        if self.next == 0 && self.random.chance(500_000) {
+        if self.restless && self.next == 0 && self.random.chance(500_000) {
             // From the past, from now, or from a little in the future.
             self.next = (known.revision + 3 - self.random.below(20) as i64).max(1);
         }
@@ -94,6 +115,9 @@ impl Watcher {
             }
         } else {
             self.next = self.next.max(response.revision + 1);
+        }
+        if !self.restless {
+            return Reaction::default();
         }
         Reaction { progress: self.random.chance(50_000), close: self.random.chance(10_000), over: false }
     }
