@@ -73,5 +73,6 @@ impl Simulation {
             self.queue.push(self.time + REFUSAL, Event::WatchLost { asker });
         }
         self.note(Traced::Crash(node), None);
+        self.check_script();
     }
 }

@@ -233,7 +233,7 @@ impl Simulation {
         let known = matches!(result, Ok(_) | Err(Error::Store(_) | Error::NotLeader | Error::BadTransferee));
         let lasting = !matches!(what, Asked::Move | Asked::Join(_));
         self.operator.unanswered += u64::from(lasting && !known);
-        let Ok(response) = result else { return };
+        let Ok(response) = result else { return self.check_script() };
         match (what, &response.body) {
             (Asked::Move, _) => self.coverage.on_moved(),
             (Asked::Promote, _) => self.coverage.on_promoted(),
@@ -245,6 +245,7 @@ impl Simulation {
             }
             _ => {}
         }
+        self.check_script();
     }
 
     /// A directory knows which member it is: its process starts.
@@ -312,6 +313,7 @@ impl Simulation {
             self.have_directories_join();
         }
         self.note_replacement();
+        self.check_script();
     }
 
     /// Peers refuse a member that they know to be removed; when it hears that, it ends.

@@ -104,6 +104,7 @@ impl Simulation {
         for (step, delay) in due {
             self.queue.push(self.time + delay, Event::Script { step });
         }
+        fulfilled.into_iter().for_each(|step| self.arm(step + 1));
         if let Some(Step { line, action: Action::Never(condition, _), .. }) = broken {
             self.scenario_breaks(format!("line {line}: {condition}, which it never is to be"));
         }
@@ -148,7 +149,8 @@ impl Simulation {
                                 "line {line}: {condition} is required, and is not so"
                             ));
                         }
-                        Some(period) => self.awaits(step, self.time + period.length(&self.options)),
+                        // The next line comes when it has become so.
+                        Some(period) => return self.awaits(step, self.time + period.length(&self.options)),
                     }
                 }
             }
@@ -217,14 +219,14 @@ impl Simulation {
     /// The storm is over: a line that waits still would make the scenario say less than it seems to.
     pub(super) fn script_must_be_over(&mut self) {
         let Some(script) = &self.script else { return };
-        let waits = |(line, happened): &(&Step, &bool)| !**happened && !matches!(line.when, When::At(_));
-        if let Some((line, _)) = script.steps.iter().zip(&script.happened).find(waits) {
-            let detail = format!("line {} never happened: {line}", line.line);
-            return self.scenario_breaks(detail);
-        }
         if let Some((step, _)) = script.awaited.first() {
             let Step { line, action, .. } = &script.steps[*step];
             let detail = format!("line {line}: it has not become so when the storm ended: {action}");
+            return self.scenario_breaks(detail);
+        }
+        let waits = |(line, happened): &(&Step, &bool)| !**happened && !matches!(line.when, When::At(_));
+        if let Some((line, _)) = script.steps.iter().zip(&script.happened).find(waits) {
+            let detail = format!("line {} never happened: {line}", line.line);
             self.scenario_breaks(detail);
         }
     }

@@ -25,7 +25,8 @@
 //! after 0s watcher 0 n3: watch r/00 .. r/99 from 2         the checker judges all that it is told
 //! ```
 //!
-//! A line with `at` stands alone. Any other waits for the line before it: `after` for so long, `when` until
+//! A line with `at` stands alone. Any other waits for the line before it to have happened (a `require` with `within`
+//! has happened when what it demands is so): `after` for so long, `when` until
 //! something is so; each must happen before the storm ends. When the storm ends (`storm 10s`), all faults end, and
 //! the run demands what every run demands (see [`crate::core`]). Faults are those of [`crate::nemesis::Fault`];
 //! conditions, requests, answers and watchers are described where each is read (`conditions.rs`, `requests.rs`,
