@@ -8,9 +8,9 @@ use quorate_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_proto::quoratepb::membership_client::MembershipClient;
 use quorate_proto::quoratepb::{MemberDemoteRequest, MemberDemoteResponse};
 
-use crate::{Client, Error, Repeat, call};
+use crate::{Client, Error, Repeat, Transport, call};
 
-impl Client {
+impl<T: Transport> Client<T> {
     /// The members of the cluster.
     ///
     /// # Errors

@@ -56,6 +56,9 @@ impl Error {
     /// come from a connection that broke, or from a server that gave up waiting for a proposal which is still on its
     /// way through the log.
     pub(crate) fn of(status: &tonic::Status) -> Self {
+        if let Some(connect) = not_connected(status) {
+            return Error::Unreachable { reason: connect.to_string() };
+        }
         match status.code() {
             Code::InvalidArgument
             | Code::NotFound
@@ -74,4 +77,10 @@ impl Error {
             code => Error::Unknown { reason: format!("{code:?}: {}", status.message()) },
         }
     }
+}
+
+/// A connection that broke before could not be made again: of this call, nothing was sent.
+fn not_connected(status: &tonic::Status) -> Option<&tonic::ConnectError> {
+    let source = std::error::Error::source(status);
+    std::iter::successors(source, |error| error.source()).find_map(|error| error.downcast_ref())
 }

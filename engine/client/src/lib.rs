@@ -2,7 +2,8 @@
 //!
 //! - Requests and responses are the messages of [`quorate_proto::etcdserverpb`]; this crate adds connections,
 //!   deadlines and the choice of a member.
-//! - Members are asked in turn. A member that cannot be dialled is skipped, because nothing was sent to it.
+//! - Members are asked in turn. A member that cannot be dialled, or not again after its connection broke, is skipped,
+//!   because nothing was sent to it.
 //! - A *read* that failed on one member is tried on the others. A *write* is sent once. If no answer comes, the result
 //!   is [`Error::Unknown`]: the write may have happened, and only the caller can decide whether to repeat it.
 //! - A learner refuses nearly everything; then the next member is asked.
@@ -15,6 +16,7 @@
 mod cluster;
 mod error;
 mod streams;
+mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,11 +25,12 @@ use std::time::Duration;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::kv_client::KvClient;
 use quorate_proto::etcdserverpb::lease_client::LeaseClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 pub use error::Error;
 pub use quorate_proto as proto;
 pub use streams::{KeepAlive, Watch};
+pub use transport::{Tcp, Transport};
 
 /// The most bytes accepted in a response: a client asks for its ranges and can hold what it asked for.
 const RESPONSE_BYTES_MAX: usize = i32::MAX as usize;
@@ -50,23 +53,24 @@ impl Default for Options {
 
 /// A handle to a cluster; cheap to clone.
 #[derive(Clone)]
-pub struct Client {
-    shared: Arc<Shared>,
+pub struct Client<T: Transport = Tcp> {
+    shared: Arc<Shared<T>>,
 }
 
-struct Shared {
-    members: Vec<Arc<Member>>,
+struct Shared<T: Transport> {
+    members: Vec<Arc<Member<T>>>,
     options: Options,
+    transport: T,
     /// Counts calls, to take the members in turn.
     turn: AtomicUsize,
 }
 
-struct Member {
+struct Member<T: Transport> {
     /// The endpoint as it was given.
     name: String,
     endpoint: Endpoint,
-    /// The connection, once there is one. Tonic dials again by itself when it breaks.
-    channel: tokio::sync::Mutex<Option<Channel>>,
+    /// The connection, once there is one. It is dialled again by itself when it breaks.
+    channel: tokio::sync::Mutex<Option<T::Channel>>,
 }
 
 /// What a repetition of the call would do.
@@ -107,6 +111,20 @@ impl Client {
         endpoints: impl IntoIterator<Item = E>,
         options: Options,
     ) -> Result<Self, Error> {
+        Self::over(Tcp, endpoints, options)
+    }
+}
+
+impl<T: Transport> Client<T> {
+    /// A client that reaches its members by other means than TCP.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn over<E: AsRef<str>>(
+        transport: T,
+        endpoints: impl IntoIterator<Item = E>,
+        options: Options,
+    ) -> Result<Self, Error> {
         let members = endpoints
             .into_iter()
             .map(|text| Member::new(text.as_ref(), options).map(Arc::new))
@@ -114,20 +132,19 @@ impl Client {
         if members.is_empty() {
             return Err(Error::Unreachable { reason: "none was given".into() });
         }
-        Ok(Self::of(members, options))
+        Ok(Self::of(members, transport, options))
     }
 
-    fn of(members: Vec<Arc<Member>>, options: Options) -> Self {
-        Self { shared: Arc::new(Shared { members, options, turn: AtomicUsize::new(0) }) }
+    fn of(members: Vec<Arc<Member<T>>>, transport: T, options: Options) -> Self {
+        Self { shared: Arc::new(Shared { members, options, transport, turn: AtomicUsize::new(0) }) }
     }
 
     /// For each endpoint, as it was given, a client of that member alone. They share their connections with this one.
     pub fn each(&self) -> impl Iterator<Item = (&str, Self)> {
-        let options = self.shared.options;
-        self.shared
-            .members
-            .iter()
-            .map(move |member| (member.name.as_str(), Self::of(vec![Arc::clone(member)], options)))
+        let Shared { members, options, transport, .. } = &*self.shared;
+        members.iter().map(move |member| {
+            (member.name.as_str(), Self::of(vec![Arc::clone(member)], transport.clone(), *options))
+        })
     }
 
     /// Reads keys.
@@ -221,14 +238,14 @@ impl Client {
     /// See [`Error`].
     pub async fn watch(&self, request: pb::WatchCreateRequest) -> Result<Watch, Error> {
         let (channel, _) = self.connected(self.first()).await?;
-        Watch::open(channel, request).await
+        Watch::open::<T>(channel, request).await
     }
 
     /// Opens a stream that keeps leases alive.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn keep_alive(&self) -> Result<KeepAlive, Error> {
+    pub async fn keep_alive(&self) -> Result<KeepAlive<T>, Error> {
         let (channel, _) = self.connected(self.first()).await?;
         Ok(KeepAlive::open(channel))
     }
@@ -238,10 +255,10 @@ impl Client {
     }
 
     /// Makes the call on one member after the other, as far as repeating it is harmless, within the time limit.
-    async fn attempt<T, F, Fut>(&self, repeat: Repeat, call: F) -> Result<T, Error>
+    async fn attempt<R, F, Fut>(&self, repeat: Repeat, call: F) -> Result<R, Error>
     where
-        F: Fn(Channel) -> Fut,
-        Fut: Future<Output = Result<T, tonic::Status>>,
+        F: Fn(T::Channel) -> Fut,
+        Fut: Future<Output = Result<R, tonic::Status>>,
     {
         let attempts = async {
             let first = self.first();
@@ -255,6 +272,8 @@ impl Client {
                 };
                 let goes_on = match &error {
                     Error::Refused { message, .. } => message == error::NOT_FOR_LEARNERS,
+                    // Nothing was sent.
+                    Error::Unreachable { .. } => true,
                     _ => repeat == Repeat::Harmless,
                 };
                 if !goes_on || offset >= self.shared.members.len() {
@@ -263,17 +282,16 @@ impl Client {
             }
         };
         let late = || Error::Unknown { reason: "no answer within the time limit".into() };
-        tokio::time::timeout(self.shared.options.request_timeout, attempts)
-            .await
-            .unwrap_or_else(|_| Err(late()))
+        let Shared { options, transport, .. } = &*self.shared;
+        transport.within(options.request_timeout, attempts).await.unwrap_or_else(|| Err(late()))
     }
 
     /// A connection to the member whose turn it is, or to the next that can be dialled; also, how many were skipped.
-    async fn connected(&self, first: usize) -> Result<(Channel, usize), Error> {
-        let members = &self.shared.members;
+    async fn connected(&self, first: usize) -> Result<(T::Channel, usize), Error> {
+        let Shared { members, transport, .. } = &*self.shared;
         let mut reason = String::new();
         for skipped in 0..members.len() {
-            match members[(first + skipped) % members.len()].connected().await {
+            match members[(first + skipped) % members.len()].connected(transport).await {
                 Ok(channel) => return Ok((channel, skipped)),
                 Err(error) => reason = error,
             }
@@ -282,7 +300,7 @@ impl Client {
     }
 }
 
-impl Member {
+impl<T: Transport> Member<T> {
     fn new(text: &str, options: Options) -> Result<Self, Error> {
         let invalid = |reason: String| Error::InvalidEndpoint { endpoint: text.to_owned(), reason };
         let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -297,16 +315,12 @@ impl Member {
         Ok(Self { name: text.to_owned(), endpoint, channel: tokio::sync::Mutex::new(None) })
     }
 
-    async fn connected(&self) -> Result<Channel, String> {
+    async fn connected(&self, transport: &T) -> Result<T::Channel, String> {
         let mut slot = self.channel.lock().await;
         if let Some(channel) = &*slot {
             return Ok(channel.clone());
         }
-        let channel = self.endpoint.connect().await.map_err(|error| {
-            let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-            format!("{}: {error}{causes}", self.endpoint.uri())
-        })?;
+        let channel = transport.dial(&self.endpoint).await?;
         *slot = Some(channel.clone());
         Ok(channel)
     }
@@ -335,5 +349,8 @@ mod tests {
         assert!(!sorted(tonic::Code::Unavailable));
         assert!(!sorted(tonic::Code::Unknown));
         assert!(!sorted(tonic::Code::DeadlineExceeded));
+        let refused = tonic::ConnectError("connection refused".into());
+        let error = Error::of(&tonic::Status::from_error(Box::new(refused)));
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
     }
 }

@@ -3,9 +3,8 @@
 use quorate_proto::etcdserverpb as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
-use crate::{Error, RESPONSE_BYTES_MAX};
+use crate::{Error, RESPONSE_BYTES_MAX, Tcp, Transport};
 
 /// How many requests may wait to be sent on a stream.
 const REQUESTS_WAITING_MAX: usize = 64;
@@ -18,7 +17,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) async fn open(channel: Channel, first: pb::WatchCreateRequest) -> Result<Self, Error> {
+    pub(crate) async fn open<T: Transport>(
+        channel: T::Channel,
+        first: pb::WatchCreateRequest,
+    ) -> Result<Self, Error> {
         let (requests, outgoing) = mpsc::channel(REQUESTS_WAITING_MAX);
         let watch = pb::watch_request::RequestUnion::CreateRequest(first);
         // Some servers answer the call itself only after the first message.
@@ -52,22 +54,22 @@ impl Watch {
 
 /// A stream that keeps leases alive.
 #[derive(Debug)]
-pub struct KeepAlive {
+pub struct KeepAlive<T: Transport = Tcp> {
     requests: mpsc::Sender<pb::LeaseKeepAliveRequest>,
-    responses: Responses,
+    responses: Responses<T::Channel>,
 }
 
 /// The other direction of the stream.
 #[derive(Debug)]
-enum Responses {
+enum Responses<C> {
     /// Not asked for yet: etcd answers the call itself only after the first message.
-    Later(Channel, Option<mpsc::Receiver<pb::LeaseKeepAliveRequest>>),
+    Later(C, Option<mpsc::Receiver<pb::LeaseKeepAliveRequest>>),
     /// They come.
-    Open(tonic::Streaming<pb::LeaseKeepAliveResponse>),
+    Open(Box<tonic::Streaming<pb::LeaseKeepAliveResponse>>),
 }
 
-impl KeepAlive {
-    pub(crate) fn open(channel: Channel) -> Self {
+impl<T: Transport> KeepAlive<T> {
+    pub(crate) fn open(channel: T::Channel) -> Self {
         let (requests, outgoing) = mpsc::channel(REQUESTS_WAITING_MAX);
         Self { requests, responses: Responses::Later(channel, Some(outgoing)) }
     }
@@ -78,7 +80,7 @@ impl KeepAlive {
             let outgoing = ReceiverStream::new(outgoing.take().ok_or(Error::StreamEnded)?);
             let mut client = pb::lease_client::LeaseClient::new(channel.clone());
             let opened = client.lease_keep_alive(outgoing).await.map_err(|status| Error::of(&status))?;
-            self.responses = Responses::Open(opened.into_inner());
+            self.responses = Responses::Open(Box::new(opened.into_inner()));
         }
         match &mut self.responses {
             Responses::Open(responses) => Ok(responses),
