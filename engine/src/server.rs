@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::aside;
 use crate::clock::SystemClock;
@@ -308,11 +308,16 @@ async fn publish(node: NodeHandle, config: Config, identity: Identity) {
             Err(quorate_replica::Error::Stopped) => return,
             Err(error) => tracing::warn!(%error, "cannot make this member known to the cluster; trying on"),
         }
+        // A member that has too many requests refuses at once: trying on without a pause would keep a thread from it.
+        sleep(PUBLISH_PAUSE).await;
     }
     let (id, name) = (format!("{:x}", identity.member.0), &config.name);
     let client_urls = url::join(&config.advertise_client_urls);
     tracing::info!(member_id = id, name, client_urls, "ready to serve client requests");
 }
+
+/// Until a member tries again to make itself known.
+const PUBLISH_PAUSE: Duration = Duration::from_millis(100);
 
 /// One line for the log when a member knows who it is.
 fn describe(identity: &Identity) -> String {
