@@ -32,7 +32,7 @@ const LAYERS: &[Layer] = &[
     Layer { folder: "engine", ours: &["raft", "store", "replica", "node", "proto", "api"], others: None },
     Layer {
         folder: "sim",
-        ours: &["raft", "store", "replica", "node", "proto", "api", "jepsen"],
+        ours: &["raft", "store", "replica", "node", "proto", "api", "client", "jepsen", "jepsen-wire"],
         others: None,
     },
     Layer {
@@ -40,7 +40,8 @@ const LAYERS: &[Layer] = &[
         ours: &[],
         others: Some(&["clap", "ctrlc", "flate2", "indicatif", "serde", "serde_json", "thiserror"]),
     },
-    Layer { folder: "jepsen/run", ours: &["client", "jepsen"], others: None },
+    Layer { folder: "jepsen/wire", ours: &["proto", "jepsen"], others: Some(&[]) },
+    Layer { folder: "jepsen/run", ours: &["client", "jepsen", "jepsen-wire"], others: None },
     Layer { folder: "tests", ours: &["client", "jepsen"], others: None },
     Layer {
         folder: "fuzz",

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quorate_client::proto::etcdserverpb as pb;
 use quorate_client::{Client as Wire, Error as WireError};
 use quorate_jepsen::etcd::{Error, Reply, Request, Response};
+use quorate_jepsen_wire as convert;
 
-use crate::convert;
 use crate::record::Recorder;
 
 /// One client of the cluster.

@@ -4,14 +4,13 @@
 //! `etcd` that is started for the run and tormented (`--local`). The files, in the order of a run:
 //!
 //! * `local`, `network`: members as processes, and links between them that can be cut;
-//! * `workload`: what clients do; `client`, `convert`: how they ask; `record`: what they saw and when;
+//! * `workload`: what clients do; `client`: how they ask; `record`: what they saw and when;
 //! * `nemesis`: what is done to the cluster meanwhile;
 //! * `live`: the verdict while it runs; `judge`: the verdict at the end;
 //! * `plot`, `folder`: what is left of it.
 #![forbid(unsafe_code)]
 
 mod client;
-mod convert;
 mod folder;
 mod judge;
 mod live;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use quorate_client::{Client as Wire, Watch};
 use quorate_jepsen::etcd::{Keys, WatchRequest, WatchStream};
+use quorate_jepsen_wire as convert;
 
 use super::Context;
-use crate::convert;
 use crate::record::Recorder;
 
 /// How often a watcher looks whether it shall stop, and tries a member that is down.

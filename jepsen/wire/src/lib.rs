@@ -1,22 +1,41 @@
 //! The checker's requests as etcd's messages, and etcd's messages as the checker's replies.
+//!
+//! The checker imports nothing of ours, and the product knows nothing of the checker; whoever tests the one with the other
+//! (the simulator, `jepsen/run`) speaks both.
+#![forbid(unsafe_code)]
 
-use quorate_client::proto::{etcdserverpb as pb, mvccpb};
 use quorate_jepsen::etcd::{
-    Bytes, Compare, Delete, Event, KeyValue, Put, Range, Relation, Reply, Request, Target, Txn, WatchRequest,
-    WatchResponse,
+    Bytes, Compare, Delete, Event, KeyValue, Put, Range, Relation, Reply, Request, SortOrder, SortTarget,
+    Target, Txn, WatchRequest, WatchResponse,
 };
+use quorate_proto::{etcdserverpb as pb, mvccpb};
 
 fn wire(bytes: &Bytes) -> Vec<u8> {
     bytes.as_slice().to_vec()
 }
 
-/// A read. Sorting and filters are not used by any workload.
+/// A read.
+#[must_use]
 pub fn range(range: &Range) -> pb::RangeRequest {
     pb::RangeRequest {
         key: wire(&range.keys.key).into(),
         range_end: wire(&range.keys.range_end).into(),
         limit: range.limit,
         revision: range.revision,
+        sort_order: match range.sort_order {
+            SortOrder::None => pb::range_request::SortOrder::None,
+            SortOrder::Ascend => pb::range_request::SortOrder::Ascend,
+            SortOrder::Descend => pb::range_request::SortOrder::Descend,
+        }
+        .into(),
+        sort_target: match range.sort_target {
+            SortTarget::Key => pb::range_request::SortTarget::Key,
+            SortTarget::Version => pb::range_request::SortTarget::Version,
+            SortTarget::Create => pb::range_request::SortTarget::Create,
+            SortTarget::Mod => pb::range_request::SortTarget::Mod,
+            SortTarget::Value => pb::range_request::SortTarget::Value,
+        }
+        .into(),
         serializable: range.serializable,
         keys_only: range.keys_only,
         count_only: range.count_only,
@@ -25,6 +44,7 @@ pub fn range(range: &Range) -> pb::RangeRequest {
 }
 
 /// A write.
+#[must_use]
 pub fn put(put: &Put) -> pb::PutRequest {
     pb::PutRequest {
         key: wire(&put.key).into(),
@@ -37,6 +57,7 @@ pub fn put(put: &Put) -> pb::PutRequest {
 }
 
 /// A deletion.
+#[must_use]
 pub fn delete(delete: &Delete) -> pb::DeleteRangeRequest {
     pb::DeleteRangeRequest {
         key: wire(&delete.keys.key).into(),
@@ -46,6 +67,7 @@ pub fn delete(delete: &Delete) -> pb::DeleteRangeRequest {
 }
 
 /// A transaction.
+#[must_use]
 pub fn txn(txn: &Txn) -> pb::TxnRequest {
     pb::TxnRequest {
         compare: txn.compares.iter().map(compare).collect(),
@@ -91,6 +113,7 @@ fn operation(request: &Request) -> pb::RequestOp {
 }
 
 /// One version.
+#[must_use]
 pub fn version(kv: mvccpb::KeyValue) -> KeyValue {
     KeyValue {
         key: Bytes::from(&kv.key[..]),
@@ -103,17 +126,20 @@ pub fn version(kv: mvccpb::KeyValue) -> KeyValue {
 }
 
 /// The reply to a read.
+#[must_use]
 pub fn range_reply(response: pb::RangeResponse) -> Reply {
     let kvs = response.kvs.into_iter().map(version).collect();
     Reply::Range { kvs, more: response.more, count: response.count }
 }
 
 /// The reply to a write.
+#[must_use]
 pub fn put_reply(response: pb::PutResponse) -> Reply {
     Reply::Put { previous: response.prev_kv.map(version) }
 }
 
 /// The reply to a deletion.
+#[must_use]
 pub fn delete_reply(response: pb::DeleteRangeResponse) -> Reply {
     Reply::Delete {
         deleted: response.deleted,
@@ -122,6 +148,7 @@ pub fn delete_reply(response: pb::DeleteRangeResponse) -> Reply {
 }
 
 /// The reply to a transaction.
+#[must_use]
 pub fn txn_reply(response: pb::TxnResponse) -> Reply {
     use pb::response_op::Response as Op;
     let reply = |part: pb::ResponseOp| match part.response {
@@ -135,6 +162,7 @@ pub fn txn_reply(response: pb::TxnResponse) -> Reply {
 }
 
 /// What a watch asks for.
+#[must_use]
 pub fn watch(request: &WatchRequest) -> pb::WatchCreateRequest {
     pb::WatchCreateRequest {
         key: wire(&request.keys.key).into(),
@@ -147,6 +175,7 @@ pub fn watch(request: &WatchRequest) -> pb::WatchCreateRequest {
 }
 
 /// What arrived on a watch.
+#[must_use]
 pub fn watch_response(response: pb::WatchResponse, at: u64) -> WatchResponse {
     let event = |event: mvccpb::Event| Event {
         deleted: event.r#type() == mvccpb::event::EventType::Delete,
