@@ -13,8 +13,8 @@
 //!
 //! - **Core** ([`core`]): replicas and the log's record format, driven straight from an event queue. A plain
 //!   build. For volume: deep bugs cost thousands of seeds, so seeds per second count.
-//! - **Whole** (the program `quorate-sim-whole`): the real driver, storage, codec and services as async tasks
-//!   under madsim's executor, one process per seed. For reach.
+//! - **Whole** (the program `quorate-sim-whole`): the real driver, storage, codec, services and client library as
+//!   async tasks under madsim's executor, one process per seed. For reach.
 //!
 //! Both share the vocabulary: [`options`], [`mod@env`], [`nemesis`], [`workload`], [`invariants`], [`history`],
 //! [`trace`]. A run can be written as a [`scenario`] and run from one, made smaller ([`mod@shrink`]) and drawn
@@ -30,8 +30,8 @@
 //!
 //! # What is not here
 //!
-//! Lost disks; membership changes; real sockets, TLS and HTTP/2. At the whole depth: disks that fail
-//! ([`options::CORE_FAULTS`]), scenarios, pages.
+//! Real sockets, TLS and HTTP/2. At the whole depth: writing a run down as a scenario, and the invariants that look into
+//! members' logs; there the checker judges, and what can be seen from outside.
 #![forbid(unsafe_code)]
 
 pub mod command;

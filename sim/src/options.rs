@@ -135,20 +135,6 @@ pub const FAULTS: [&str; 25] = [
 /// How many of the kinds are about members and leadership: the last ones.
 const OPERATIONS: usize = 3;
 
-/// The kinds that need what only the core depth has: a log that it can damage, a turn that it can delay, an operator.
-pub const CORE_FAULTS: [&str; 10] = [
-    "disconnect",
-    "slow-cpu",
-    "full-disk",
-    "failed-sync",
-    "read-errors",
-    "bit-rot",
-    "misdirected-write",
-    "transfer",
-    "membership",
-    "lost-disk",
-];
-
 impl Options {
     /// What the seed says.
     #[must_use]

@@ -23,7 +23,9 @@ pub struct Leave {
 }
 
 impl Leave {
-    fn watch(&self, print: bool) -> Watch {
+    /// How closely a run has to be looked at for that.
+    #[must_use]
+    pub fn watch(&self, print: bool) -> Watch {
         Watch { print, record: self.report.is_some(), scenario: self.scenario_out.is_some() }
     }
 }
@@ -88,7 +90,8 @@ pub fn read(path: &Path) -> Result<Scenario, String> {
 }
 
 /// Writes what was asked for. False if that failed.
-fn leave_files(finished: &Finished, leave: &Leave) -> bool {
+#[must_use]
+pub fn leave_files(finished: &Finished, leave: &Leave) -> bool {
     let scenario = leave.scenario_out.iter().zip(&finished.scenario);
     let scenario = scenario.map(|(path, scenario)| ("scenario", path, scenario.to_string()));
     let report = leave.report.iter().map(|path| ("report", path, page::draw(finished)));

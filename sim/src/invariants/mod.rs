@@ -59,7 +59,7 @@ fn broken(invariant: &'static str, detail: impl FnOnce() -> String) -> Check {
     Err(Violation { invariant, detail: detail() })
 }
 
-/// The properties that can be seen on the wire alone, for where members' logs cannot be looked into.
+/// The properties that can be seen from outside, for where members' logs cannot be looked into.
 #[derive(Debug, Default)]
 pub struct WireInvariants {
     elections: election_safety::ElectionSafety,
@@ -75,6 +75,11 @@ impl WireInvariants {
             Body::Append { .. } | Body::Heartbeat { .. } => self.elections.on_leader(from, message.term.0),
             _ => Ok(()),
         }
+    }
+
+    /// A member stood there, and says that it stands here.
+    pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine) -> Check {
+        monotonic::on_status(before, now)
     }
 }
 

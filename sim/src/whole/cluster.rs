@@ -1,34 +1,40 @@
-//! The members of a simulated cluster, each a real node: driver, log, snapshots and services as tasks of one
-//! madsim node per life. A crash kills that node; the next life gets another.
+//! What all tasks of a run share: the machines, the links, what clients saw, and what has happened.
+//!
+//! A *machine* has a number, a clock, a disk and an address (n1, n2, …); who it is as a member (an id) is written on its
+//! disk. So a machine that has lost its disk becomes somebody else. Faults, the trace and scenarios speak of machines.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use madsim::runtime::{Handle, NodeHandle as Machine};
-use madsim::task::JoinHandle;
-use quorate_node::{
-    ClusterId, Config, Inbox, InboxReceiver, Node, NodeHandle, Plan, QuestionReceiver, Questions, establish,
-};
+use madsim::runtime::NodeHandle as Spawner;
+use madsim::task::{AbortHandle, JoinHandle};
+use quorate_node::{Inbox, NodeHandle, Questions};
 use quorate_raft::{NodeId, Role};
-use quorate_replica::{Founder, Message};
+use quorate_replica::{Message, Status};
+use quorate_sim::coverage::Coverage;
+use quorate_sim::env::clock::{NodeClock, TRUE_RATE};
 use quorate_sim::env::network::Network;
 use quorate_sim::history::Recorder;
 use quorate_sim::invariants::{Check, Violation, WireInvariants};
-use quorate_sim::messages;
-use quorate_sim::nemesis::{DiskFailure, FaultLine, World};
 use quorate_sim::options::Options;
 use quorate_sim::random::{Random, Stream};
 use quorate_sim::time::Time;
-use quorate_sim::trace::{Event, StatusLine, Trace};
+use quorate_sim::trace::{Arrow, Event, StatusLine, Trace};
 use quorate_sim::workload::Known;
+use tokio::sync::mpsc;
 
-use super::env::{Letter, Post, SimClock, SimDisk, SimNetwork, lock, now, url_of};
+use super::clock::{SimClock, lock, now};
+use super::disk::SimDisk;
+use super::life::Ending;
+use super::network::{Caller, Letter, Post, SimNetwork};
+use super::operator::Operator;
 
 /// The services of one member.
 pub type Api = quorate_api::Api<SimClock>;
 
-/// Everything that tasks of all members and clients share.
+/// Everything that tasks of all machines and clients share.
 pub struct Shared {
     /// The run's options.
     pub options: Options,
@@ -38,9 +44,18 @@ pub struct Shared {
     pub post: Post,
     /// What clients saw, and know.
     pub clients: Mutex<Clients>,
+    /// Which interesting states were reached.
+    pub coverage: Mutex<Coverage>,
+    /// Who adds and removes members.
+    pub operator: Mutex<Operator>,
+    /// The machines, n1 first.
+    pub machines: Mutex<Vec<Machine>>,
+    /// Where lives that end by themselves say so.
+    pub endings: mpsc::UnboundedSender<Ending>,
+    /// Every member that there ever was, by id, and its machine.
+    ids: Mutex<BTreeMap<NodeId, NodeId>>,
     trace: Mutex<Trace>,
     wire: Mutex<WireInvariants>,
-    members: Mutex<Vec<Member>>,
     seeds: Mutex<Random>,
     violation: Mutex<Option<Violation>>,
     crashes: Mutex<u64>,
@@ -57,51 +72,88 @@ pub struct Clients {
     pub silent: bool,
 }
 
-/// One member, through all its lives.
-struct Member {
-    clock: SimClock,
-    clock_rate: u64,
-    disk: SimDisk,
-    boots: u64,
-    life: Option<Life>,
+/// One machine, through all the lives of its member.
+pub struct Machine {
+    /// Its clock.
+    pub clock: SimClock,
+    /// The clock's rate when nobody meddles with it.
+    pub clock_rate: u64,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// How often a process was started.
+    pub boots: u64,
+    /// The process.
+    pub life: Option<Life>,
+    /// Whether a member that starts here on an empty disk is to join a cluster that exists.
+    pub joins: bool,
+    /// Whether its processes stand still.
+    pub paused: bool,
+    /// How late it looks at what arrives, because its processor is busy.
+    pub delay: Duration,
+    /// Why nothing may be started here.
+    pub closed: Option<Closed>,
+    /// Where its member stood when somebody last looked.
+    pub seen: StatusLine,
 }
 
-/// A member from its start to its crash.
-struct Life {
-    machine: Machine,
-    inbox: Inbox,
-    questions: Questions,
+/// Why nothing may be started on a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Its member was removed.
+    Removed,
+    /// It has no disk.
+    NoDisk,
+    /// It waits until the cluster has a place for it.
+    NotAdded,
+}
+
+/// A member from its start to its end.
+pub struct Life {
+    /// Where its tasks are spawned.
+    pub spawner: Spawner,
+    /// The how-manieth of its machine.
+    pub number: u64,
+    /// Where messages go.
+    pub inbox: Inbox,
+    /// Where it is asked who it is.
+    pub questions: Questions,
+    /// Its way to its peers.
+    pub network: SimNetwork,
     /// Once it has recovered.
-    ready: Option<(Arc<Api>, NodeHandle)>,
+    pub ready: Option<(Arc<Api>, NodeHandle)>,
+    /// What it does for clients.
+    pub calls: Vec<AbortHandle>,
 }
 
 impl Shared {
-    /// A cluster of members that never ran.
-    pub fn new(options: &Options, print: bool) -> Shared {
+    /// A cluster of members that never ran, and where those that end by themselves are heard of.
+    pub fn new(options: &Options, trace: Trace) -> (Shared, mpsc::UnboundedReceiver<Ending>) {
         let clock_random = &mut Random::new(options.seed, Stream::Clock);
-        let members = options.member_ids().into_iter().map(|id| {
-            let random = Random::numbered(options.seed, Stream::Disk, id.0);
-            Member {
-                clock: SimClock::default(),
-                clock_rate: options.clock_rate(clock_random),
-                disk: SimDisk::new(options.disk, random),
-                boots: 0,
-                life: None,
-            }
+        let machines = options.member_ids().into_iter().map(|id| {
+            let clock_rate = options.clock_rate(clock_random);
+            Machine { clock_rate, ..Machine::new(id, options) }
         });
-        Shared {
+        let (endings, ended) = mpsc::unbounded_channel();
+        let shared = Shared {
             network: Mutex::new(Network::new(options.network, Random::new(options.seed, Stream::Network))),
             post: Post::default(),
             clients: Mutex::default(),
-            trace: Mutex::new(Trace::new(200, print)),
+            coverage: Mutex::default(),
+            operator: Mutex::default(),
+            machines: Mutex::new(machines.collect()),
+            endings,
+            ids: Mutex::default(),
+            trace: Mutex::new(trace),
             wire: Mutex::default(),
-            members: Mutex::new(members.collect()),
             seeds: Mutex::new(Random::new(options.seed, Stream::Members)),
             violation: Mutex::new(None),
             crashes: Mutex::new(0),
             options: options.clone(),
-        }
+        };
+        (shared, ended)
     }
+
+    // --- What has happened ---
 
     /// A property must hold; the first that does not is remembered.
     pub fn demand(&self, check: Check) {
@@ -116,8 +168,8 @@ impl Shared {
     }
 
     /// The trace.
-    pub fn with_trace<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
-        look(&lock(&self.trace))
+    pub fn with_trace<T>(&self, look: impl FnOnce(&mut Trace) -> T) -> T {
+        look(&mut lock(&self.trace))
     }
 
     /// How many crashes there were.
@@ -125,43 +177,112 @@ impl Shared {
         *lock(&self.crashes)
     }
 
+    /// There was another crash.
+    pub fn count_crash(&self) {
+        *lock(&self.crashes) += 1;
+    }
+
     /// Takes note of an event.
-    pub fn note(&self, event: Event, node: Option<NodeId>) {
-        let status = node.and_then(|node| self.status(node));
+    pub fn note(&self, event: Event, machine: Option<NodeId>) {
+        let status = machine.and_then(|machine| self.observe(machine));
         lock(&self.trace).record(now(), event, status);
     }
 
-    /// Where a member stood at the end of its last turn; `None` if it does not run.
-    pub fn status(&self, node: NodeId) -> Option<StatusLine> {
-        let members = lock(&self.members);
-        let (_, handle) = members[place(node)].life.as_ref()?.ready.as_ref()?;
-        Some(StatusLine::from(&handle.status()))
+    /// A number that nobody else draws.
+    pub fn draw(&self) -> u64 {
+        lock(&self.seeds).any()
+    }
+
+    // --- Members ---
+
+    /// All machines that there are.
+    pub fn machine_ids(&self) -> Vec<NodeId> {
+        (1..=lock(&self.machines).len() as u64).map(NodeId).collect()
+    }
+
+    /// Does something with a machine.
+    pub fn with<T>(&self, machine: NodeId, act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+        lock(&self.machines).get_mut(place(machine)).map(act)
+    }
+
+    /// Does something with the member that runs on a machine.
+    pub fn with_life<T>(&self, machine: NodeId, act: impl FnOnce(&mut Life) -> T) -> Option<T> {
+        self.with(machine, |machine| machine.life.as_mut().map(act))?
+    }
+
+    /// A machine has found out who it is.
+    pub fn register(&self, machine: NodeId, id: NodeId) {
+        lock(&self.ids).insert(id, machine);
+    }
+
+    /// The machine of the member with this id.
+    pub fn machine_of(&self, id: NodeId) -> Option<NodeId> {
+        lock(&self.ids).get(&id).copied()
+    }
+
+    /// Who a machine is now.
+    pub fn id_of(&self, machine: NodeId) -> Option<NodeId> {
+        self.with_life(machine, |life| life.network.me())?
     }
 
     /// The way to a member that runs.
-    pub fn handle(&self, node: NodeId) -> Option<NodeHandle> {
-        let members = lock(&self.members);
-        let (_, handle) = members[place(node)].life.as_ref()?.ready.as_ref()?;
-        Some(handle.clone())
+    pub fn handle(&self, machine: NodeId) -> Option<NodeHandle> {
+        self.with_life(machine, |life| life.ready.as_ref().map(|(_, handle)| handle.clone()))?
     }
 
-    /// Where a member that runs is asked who it is.
-    pub fn questions(&self, node: NodeId) -> Option<Questions> {
-        let members = lock(&self.members);
-        Some(members[place(node)].life.as_ref()?.questions.clone())
+    /// How a member was at the end of its last turn; `None` if it does not run.
+    pub fn full_status(&self, machine: NodeId) -> Option<Status> {
+        Some(self.handle(machine)?.status())
     }
 
-    /// Lets a member work for a client, on the member's own machine. `None` if nobody listens there.
-    pub fn serve<F, W>(&self, node: NodeId, work: W) -> Option<JoinHandle<()>>
+    /// Where a member stood at the end of its last turn, its peers named by their machines.
+    pub fn status(&self, machine: NodeId) -> Option<StatusLine> {
+        let line = StatusLine::from(&self.full_status(machine)?);
+        let leader = self.machine_of(NodeId(line.leader)).map_or(0, |leader| leader.0);
+        Some(StatusLine { node: machine.0, leader, ..line })
+    }
+
+    /// Who leads, as far as the members know; the one of the highest term if several think so.
+    pub fn leader(&self) -> Option<NodeId> {
+        let lines = self.machine_ids().into_iter().filter_map(|machine| self.status(machine));
+        let leaders = lines.filter(|status| status.role == Role::Leader);
+        leaders.max_by_key(|status| status.term).map(|status| NodeId(status.node))
+    }
+
+    /// Looks where a member stands, and whether it may.
+    pub fn observe(&self, machine: NodeId) -> Option<StatusLine> {
+        let line = self.status(machine)?;
+        let before = self.with(machine, |machine| std::mem::replace(&mut machine.seen, line))?;
+        if before != line {
+            let others: Vec<StatusLine> = lock(&self.machines).iter().map(|machine| machine.seen).collect();
+            lock(&self.coverage).on_status(&before, &line, others.into_iter());
+            let check = lock(&self.wire).on_status(&before, &line);
+            self.demand(check);
+        }
+        Some(line)
+    }
+
+    /// Where a machine is asked who it is.
+    pub fn questions(&self, machine: NodeId) -> Option<Questions> {
+        self.with_life(machine, |life| life.questions.clone())
+    }
+
+    /// Lets a member work for a client, on its own machine. `None` if nobody listens there.
+    pub fn serve<F, W>(&self, machine: NodeId, work: W) -> Option<JoinHandle<()>>
     where
         F: Future<Output = ()> + Send + 'static,
         W: FnOnce(Arc<Api>) -> F,
     {
-        let members = lock(&self.members);
-        let life = members[place(node)].life.as_ref()?;
-        let (api, _) = life.ready.as_ref()?;
-        Some(life.machine.spawn(work(Arc::clone(api))))
+        self.with_life(machine, |life| {
+            let (api, _) = life.ready.as_ref()?;
+            let task = life.spawner.spawn(work(Arc::clone(api)));
+            life.calls.retain(|call| !call.is_finished());
+            life.calls.push(task.abort_handle());
+            Some(task)
+        })?
     }
+
+    // --- Messages ---
 
     /// Looks at a message that a member sends.
     pub fn on_wire(&self, from: NodeId, to: NodeId, message: &Message) {
@@ -169,220 +290,83 @@ impl Shared {
         self.demand(check);
     }
 
-    /// A letter arrives: decoded here, it reaches the member's inbox, if the member runs and the link is
-    /// whole.
-    pub fn deliver(&self, letter: &Letter) {
-        let Letter { from, to, bytes } = letter;
-        if !lock(&self.network).connected(*from, *to) {
-            return;
-        }
-        let message = quorate_node::decode_message(bytes).expect("what was encoded can be decoded");
-        let line = messages::line(&message);
-        if let Some(life) = &lock(&self.members)[place(*to)].life {
-            life.inbox.message(*from, message, bytes.len());
-        } else {
-            return;
-        }
-        self.note(Event::Deliver { from: *from, to: *to, message: line }, Some(*to));
-    }
-
-    /// Changes a member's clock.
-    fn change_clock(&self, node: NodeId, change: impl FnOnce(&mut quorate_sim::env::clock::NodeClock, Time)) {
-        let clock = lock(&self.members)[place(node)].clock.clone();
-        clock.change(change);
-    }
-}
-
-/// The cluster in the hands of the nemesis.
-pub struct Cluster(pub Arc<Shared>);
-
-impl Cluster {
-    /// Gives all clocks their usual rate, and starts all members.
-    pub fn start_all(&mut self) {
-        for id in self.0.options.member_ids() {
-            self.set_clock_rate(id, None);
-            self.start(id);
-        }
-    }
-
-    /// From now on all clocks are right.
-    pub fn correct_clocks(&mut self) {
-        for id in self.0.options.member_ids() {
-            lock(&self.0.members)[place(id)].clock_rate = quorate_sim::env::clock::TRUE_RATE;
-            self.set_clock_rate(id, None);
-        }
-    }
-}
-
-impl World for Cluster {
-    fn leader(&self) -> Option<NodeId> {
-        let ids = self.0.options.member_ids();
-        let leaders = ids.into_iter().filter_map(|id| self.0.status(id)).filter(|s| s.role == Role::Leader);
-        leaders.max_by_key(|status| status.term).map(|status| NodeId(status.node))
-    }
-
-    fn network(&mut self, change: &mut dyn FnMut(&mut Network)) {
-        change(&mut lock(&self.0.network));
-    }
-
-    fn crash(&mut self, node: NodeId) {
-        let (life, disk) = {
-            let member = &mut lock(&self.0.members)[place(node)];
-            (member.life.take(), member.disk.clone())
+    /// A letter is on its way, or lost.
+    pub fn post(&self, letter: Letter) {
+        let Letter { from: (from, _), to: (to, _), sent, line, .. } = letter;
+        let arrivals = {
+            let mut network = lock(&self.network);
+            let arrivals = network.send(sent, from, to);
+            network.meddle(from, to, || line.kind, arrivals)
         };
-        let Some(life) = life else { return };
-        Handle::current().kill(life.machine.id());
-        // From here on nothing of that life runs any more, so nothing of it reaches the disk.
-        disk.crash();
-        *lock(&self.0.crashes) += 1;
-        self.0.note(Event::Crash(node), None);
+        if arrivals.first.is_none() {
+            let lost = || Arrow { sent, arrives: None, delivered: false, from, to, message: line };
+            self.with_trace(|trace| trace.arrow(lost));
+        }
+        for at in [arrivals.first, arrivals.second].into_iter().flatten() {
+            self.post.send(at, letter.clone());
+        }
     }
 
-    fn start(&mut self, node: NodeId) {
-        let shared = &self.0;
-        let seed = lock(&shared.seeds).any();
-        let (inbox, receiver) = quorate_node::inbox();
-        let (asking, questions) = quorate_node::questions();
-        let (clock, disk, boot, machine) = {
-            let member = &mut lock(&shared.members)[place(node)];
-            if member.life.is_some() {
-                return;
-            }
-            member.boots += 1;
-            let machine = Handle::current().create_node().name(format!("n{node}.{}", member.boots)).build();
-            member.life =
-                Some(Life { machine: machine.clone(), inbox: inbox.clone(), questions: asking, ready: None });
-            (member.clock.clone(), member.disk.clone(), member.boots, machine)
-        };
-        clock.change(|clock, time| clock.restart(time));
-        let network = SimNetwork::new(node, Arc::clone(shared));
-        let shared = Arc::clone(shared);
-        machine.spawn(async move {
-            let world = (clock.clone(), disk, network);
-            let running = match begin(&shared.options, node, seed, world, (inbox, receiver), questions).await
-            {
-                Ok(running) => running,
-                Err(error) => return shared.demand(cannot_start(node, &error)),
-            };
-            madsim::task::spawn(running.answering.run());
-            let api = Api::new(running.handle.clone(), clock, api_config(&shared.options, node, seed));
-            if let Some(life) = &mut lock(&shared.members)[place(node)].life {
-                life.ready = Some((Arc::new(api), running.handle));
-            }
-            shared.note(Event::Start { node, boot }, Some(node));
-            let (log, snapshots) = (running.storage, running.snapshots);
-            let (for_log, for_snapshots) = (Arc::clone(&shared), Arc::clone(&shared));
-            madsim::task::spawn(
-                async move { for_log.demand(log.run().await.map_err(|e| disk_failed(node, &e))) },
-            );
-            madsim::task::spawn(async move {
-                for_snapshots.demand(snapshots.run().await.map_err(|e| disk_failed(node, &e)));
-            });
-            if let Err(error) = running.driver.run().await {
-                shared.demand(Err(driver_ended(node, &error)));
-            }
+    /// A letter arrives: decoded here, it reaches the inbox of whom it is for, if the link is whole.
+    pub fn deliver(&self, letter: Letter) {
+        let Letter { from, to, sent, line, waited, bytes } = &letter;
+        let delay = self.with(to.0, |machine| machine.delay).unwrap_or_default();
+        if !waited && !delay.is_zero() {
+            return self.post.send(now() + delay, Letter { waited: true, ..letter });
+        }
+        let connected = lock(&self.network).connected(from.0, to.0);
+        let welcome = || self.with_life(to.0, |life| life.network.greet(*from, to.1));
+        let caller = connected.then(welcome).flatten();
+        let delivered = caller == Some(Caller::Welcome);
+        let (sent, arrives, message) = (*sent, Some(now()), *line);
+        self.with_trace(|trace| {
+            trace.arrow(|| Arrow { sent, arrives, delivered, from: from.0, to: to.0, message });
         });
-    }
-
-    fn pause(&mut self, node: NodeId) {
-        if let Some(life) = &lock(&self.0.members)[place(node)].life {
-            Handle::current().pause(life.machine.id());
+        match caller {
+            Some(Caller::Welcome) => {
+                let message = quorate_node::decode_message(bytes).expect("what was encoded can be decoded");
+                self.with_life(to.0, |life| life.inbox.message(from.1, message, bytes.len()));
+                self.note(Event::Deliver { from: from.0, to: to.0, message: *line }, Some(to.0));
+            }
+            Some(Caller::Removed) => self.tell_removed(*from, *to),
+            Some(Caller::Lost) | None => {}
         }
     }
 
-    fn resume(&mut self, node: NodeId) {
-        if let Some(life) = &lock(&self.0.members)[place(node)].life {
-            Handle::current().resume(life.machine.id());
+    /// A member refuses another one that was removed, which hears of it if the way back is whole.
+    pub fn tell_removed(&self, whom: (NodeId, NodeId), by: (NodeId, NodeId)) {
+        if lock(&self.network).connected(by.0, whom.0) && self.id_of(whom.0) == Some(whom.1) {
+            self.with_life(whom.0, |life| life.inbox.removed(by.1));
         }
     }
 
-    fn set_clock_rate(&mut self, node: NodeId, rate: Option<u64>) {
-        let rate = rate.unwrap_or(lock(&self.0.members)[place(node)].clock_rate);
-        self.0.change_clock(node, |clock, time| clock.set_rate(time, rate));
-    }
-
-    fn jump_clock(&mut self, node: NodeId, by: Duration) {
-        self.0.change_clock(node, |clock, time| clock.jump(time, by));
-    }
-
-    fn slow_disk(&mut self, node: NodeId, factor: u32, until: Time) {
-        lock(&self.0.members)[place(node)].disk.set_slower(factor, until);
-    }
-
-    // What follows is injected at the core depth only (`CORE_FAULTS`).
-
-    fn slow_cpu(&mut self, _node: NodeId, _by: Duration) {
-        unreachable!("not drawn at this depth");
-    }
-
-    fn disconnect(&mut self, _node: NodeId) {
-        unreachable!("not drawn at this depth");
-    }
-
-    fn fail_disk(&mut self, _node: NodeId, _failure: DiskFailure) {
-        unreachable!("not drawn at this depth");
-    }
-
-    fn repair_disk(&mut self, _node: NodeId, _failure: DiskFailure) {
-        unreachable!("not drawn at this depth");
-    }
-
-    fn note(&mut self, line: FaultLine) {
-        self.0.note(Event::Fault(line), None);
+    /// Changes a machine's clock.
+    pub fn change_clock(&self, machine: NodeId, change: impl FnOnce(&mut NodeClock, Time)) {
+        if let Some(clock) = self.with(machine, |machine| machine.clock.clone()) {
+            clock.change(change);
+        }
     }
 }
 
-/// Finds out who the member is, with the others if this is the first start, and recovers it.
-async fn begin(
-    options: &Options,
-    node: NodeId,
-    seed: u64,
-    world: (SimClock, SimDisk, SimNetwork),
-    inbox: (Inbox, InboxReceiver),
-    mut questions: QuestionReceiver,
-) -> Result<Node<SimClock, SimDisk, SimNetwork>, quorate_node::Error> {
-    let founder = |id: NodeId| Founder { id, owner: 0, name: format!("n{id}"), peer_urls: vec![url_of(id)] };
-    let founders = options.member_ids().into_iter().map(founder).collect();
-    let plan = Plan { cluster: CLUSTER, id: node, founders, existing: false };
-    let (clock, disk, network) = &world;
-    let identity = establish(&plan, (clock, disk, network), &mut questions, || seed).await?;
-    let mut config = Config::new(identity, options.replica_config(node));
-    // Small enough that a run of seconds closes and prunes many segments.
-    config.segment_bytes = SEGMENT_BYTES;
-    Node::start(config, seed, world, inbox, questions).await
-}
-
-fn api_config(options: &Options, node: NodeId, seed: u64) -> quorate_api::Config {
-    quorate_api::Config {
-        cluster_id: CLUSTER.0,
-        member_id: node.0,
-        election_timeout: options.election_timeout,
-        watch_progress_interval: Duration::from_secs(1),
-        limits: quorate_api::Limits::default(),
-        seed,
+impl Machine {
+    /// A machine that nobody has used.
+    pub fn new(id: NodeId, options: &Options) -> Machine {
+        Machine {
+            clock: SimClock::default(),
+            clock_rate: TRUE_RATE,
+            disk: SimDisk::new(options.disk, Random::numbered(options.seed, Stream::Disk, id.0)),
+            boots: 0,
+            life: None,
+            joins: false,
+            paused: false,
+            delay: Duration::ZERO,
+            closed: None,
+            seen: StatusLine::default(),
+        }
     }
 }
 
-fn cannot_start(node: NodeId, error: &quorate_node::Error) -> Check {
-    let detail = format!("n{node} cannot start from what a crash has left on its disk: {error}");
-    Err(Violation { invariant: "recovery", detail })
+/// Where a machine is in the list of machines.
+fn place(machine: NodeId) -> usize {
+    (machine.0 as usize).wrapping_sub(1)
 }
-
-fn driver_ended(node: NodeId, error: &quorate_node::Error) -> Violation {
-    Violation { invariant: "identity", detail: format!("n{node} ended although nobody removed it: {error}") }
-}
-
-fn disk_failed(node: NodeId, error: &quorate_node::Error) -> Violation {
-    Violation {
-        invariant: "storage",
-        detail: format!("n{node}'s storage failed on a disk that works: {error}"),
-    }
-}
-
-/// Where a member is in the list of members.
-fn place(node: NodeId) -> usize {
-    node.0 as usize - 1
-}
-
-const CLUSTER: ClusterId = ClusterId(7);
-const SEGMENT_BYTES: u64 = 32 << 10;

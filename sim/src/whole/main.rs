@@ -1,4 +1,5 @@
-//! The whole depth: the real driver, log, codec and services under madsim's executor, one process per seed.
+//! The whole depth: the real driver, log, codec, services and client library under madsim's executor, one process per
+//! seed.
 //!
 //! `--cfg madsim` turns madsim from thin wrappers into a simulator. It comes from the alias `cargo
 //! sim-whole`, which also gives the build a target directory of its own. Without it this program only says
@@ -6,23 +7,37 @@
 //! the alias.
 
 #[cfg(madsim)]
+mod caller;
+#[cfg(madsim)]
+mod channel;
+#[cfg(madsim)]
 mod clients;
+#[cfg(madsim)]
+mod clock;
 #[cfg(madsim)]
 mod cluster;
 #[cfg(madsim)]
-mod convert;
+mod command;
 #[cfg(madsim)]
-mod env;
+mod disk;
 #[cfg(madsim)]
-mod rpc;
+mod life;
 #[cfg(madsim)]
-mod scenario;
+mod methods;
 #[cfg(madsim)]
-mod simulation;
+mod network;
+#[cfg(madsim)]
+mod operator;
+#[cfg(madsim)]
+mod run;
+#[cfg(madsim)]
+mod script;
+#[cfg(madsim)]
+mod world;
 
 #[cfg(madsim)]
 fn main() -> std::process::ExitCode {
-    simulation::main()
+    command::main()
 }
 
 #[cfg(not(madsim))]
