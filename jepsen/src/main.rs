@@ -230,18 +230,29 @@ fn run(arguments: &[OsString]) -> ExitCode {
     let name = "quorate-jepsen-run";
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
     let program = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name));
-    match std::process::Command::new(&program).args(arguments).status() {
-        // A signal has no code; whoever sent it knows.
-        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2)),
-        Err(error) => {
-            eprintln!(
-                "cannot start {}: {error}; build it with `cargo build --release -p {name}`, or install it beside this \
-                 program",
-                program.display()
-            );
-            ExitCode::from(Status::BadInput as u8)
-        }
-    }
+    let mut command = std::process::Command::new(&program);
+    let error = match hand_over(command.args(arguments)) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    eprintln!(
+        "cannot start {}: {error}; build it with `cargo build --release -p {name}`, or install it beside this program",
+        program.display()
+    );
+    ExitCode::from(Status::BadInput as u8)
+}
+
+/// Becomes the program, so that signals reach it.
+#[cfg(unix)]
+fn hand_over(command: &mut std::process::Command) -> std::io::Result<ExitCode> {
+    Err(std::os::unix::process::CommandExt::exec(command))
+}
+
+/// Runs the program to its end.
+#[cfg(not(unix))]
+fn hand_over(command: &mut std::process::Command) -> std::io::Result<ExitCode> {
+    let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(Status::Unknown as u8)))
 }
 
 /// What the process ends with. A worse status of one file outweighs a better one of another.

@@ -3,29 +3,46 @@
 use std::process::Command;
 use std::time::Duration;
 
-use quorate_tests::{Deadline, Exit, Process, program, workspace_program};
+use quorate_tests::{Deadline, Exit, Process, peer, program, workspace_program};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// `quorate-jepsen run …`, as people type it: the checker hands over to the runner beside it.
 fn run(arguments: &[&str]) -> Exit {
-    let runner = workspace_program("quorate-jepsen-run", "quorate-jepsen-run");
-    Process::start(Command::new(runner).args(arguments), "").wait(Deadline::after(PATIENCE))
+    let _beside = workspace_program("quorate-jepsen-run", "quorate-jepsen-run");
+    let checker = workspace_program("quorate-jepsen", "quorate-jepsen");
+    Process::start(Command::new(checker).arg("run").args(arguments), "").wait(Deadline::after(PATIENCE))
 }
 
-/// Runs a workload for a few seconds while members are killed and paused.
-fn torment(workload: &[&str]) -> (Exit, TempDir) {
+/// Runs a workload for a few seconds on a cluster under faults.
+fn torment(local: &[&str], faults: &str, workload: &[&str]) -> (Exit, TempDir) {
     let folder = TempDir::with_prefix("quorate-test-").expect("a temporary directory can be made");
-    let (server, out) = (program().path.display().to_string(), folder.path().display().to_string());
-    let standard =
-        ["--local", "quorate", "--binary", &server, "--out", &out, "--time", "6", "--interval", "1"];
-    let faults = ["--nemesis", "kill,pause", "--seed", "1", "--workload"];
-    (run(&[&standard[..], &faults, workload].concat()), folder)
+    let out = folder.path().display().to_string();
+    let standard = ["--out", &out, "--interval", "1", "--seed", "1"];
+    let faults = if faults.is_empty() { vec![] } else { vec!["--nemesis", faults] };
+    let time = if workload.contains(&"--time") { &[][..] } else { &["--time", "6"] };
+    (run(&[local, &standard, &faults, time, &["--workload"], workload].concat()), folder)
+}
+
+fn torment_quorate(faults: &str, workload: &[&str]) -> (Exit, TempDir) {
+    let server = program().path.display().to_string();
+    torment(&["--local", "quorate", "--binary", &server], faults, workload)
+}
+
+fn torment_etcd(faults: &str, workload: &[&str]) -> (Exit, TempDir) {
+    let etcd = peer("etcd").display().to_string();
+    torment(&["--local", "etcd", "--binary", &etcd], faults, workload)
+}
+
+fn has_faults(folder: &TempDir, word: &str) -> bool {
+    let faults = std::fs::read_to_string(folder.path().join("nemesis.jsonl")).expect("it is left behind");
+    faults.contains(&format!("\"fault\":\"{word}"))
 }
 
 #[test]
 fn a_tormented_cluster_is_found_valid_and_leaves_everything_behind() {
-    let (exit, folder) = torment(&["append"]);
+    let (exit, folder) = torment_quorate("kill,pause", &["append"]);
     assert_eq!(exit.code, Some(0), "{exit:?}");
     assert!(exit.stdout.contains("valid   transactions over lists are strictly serializable"), "{exit:?}");
     for file in [
@@ -44,7 +61,7 @@ fn a_tormented_cluster_is_found_valid_and_leaves_everything_behind() {
 
 #[test]
 fn it_judges_while_it_runs() {
-    let (exit, _folder) = torment(&["kv", "--verify-live", "1"]);
+    let (exit, _folder) = torment_quorate("kill,pause", &["kv", "--verify-live", "1"]);
     assert_eq!(exit.code, Some(0), "{exit:?}");
     assert!(exit.stdout.contains("window by window"), "{exit:?}");
 }
@@ -59,4 +76,61 @@ fn a_run_that_cannot_be_made_says_why() {
     let exit = run(&["--workload", "kv"]);
     assert_eq!(exit.code, Some(3), "{exit:?}");
     assert!(exit.stderr.contains("--endpoints"), "{exit:?}");
+}
+
+#[test]
+fn clocks_damage_and_changes_of_members_are_survived() {
+    for fault in ["clock", "corrupt", "members"] {
+        let (exit, folder) = torment_quorate(fault, &["txn"]);
+        assert_eq!(exit.code, Some(0), "{fault}: {exit:?}");
+        assert!(has_faults(&folder, fault), "{fault}: {exit:?}");
+        assert!(exit.stdout.contains("valid   when the faults are over, every member serves"), "{exit:?}");
+        assert!(exit.stdout.contains("valid   members hold the same at the same revision"), "{exit:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(no_namespaces, ignore = "users may not make namespaces here: sysctl user.max_user_namespaces")]
+fn partitions_and_full_disks_are_survived() {
+    for (fault, first) in [("partition", "partition"), ("disk", "disk full")] {
+        let (exit, folder) = torment_quorate(fault, &["kv", "--value-size", "20000"]);
+        assert_eq!(exit.code, Some(0), "{fault}: {exit:?}");
+        assert!(has_faults(&folder, first), "{fault}: {exit:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(no_etcd, ignore = "etcd is not on PATH: apt-get install etcd-server")]
+fn etcds_known_unsafety_is_found_and_what_it_promises_holds() {
+    let stale = ["register", "--serializable", "--keys", "1", "--rate", "500"];
+    let (exit, _folder) = torment_etcd("pause", &stale);
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    assert!(exit.stdout.contains("INVALID every key is a linearizable register"), "{exit:?}");
+    assert!(exit.stdout.contains("valid   the order of revisions explains every answer"), "{exit:?}");
+    let (exit, _folder) = torment_etcd("pause", &stale[..1]);
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+
+    let lock = ["lock", "--ttl", "1", "--time", "12"];
+    let (exit, _folder) = torment_etcd("", &lock);
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    assert!(exit.stdout.contains("INVALID no two clients believe to own the lock at once"), "{exit:?}");
+    assert!(exit.stdout.contains("That is so with every lock that rests on a lease"), "{exit:?}");
+    let (exit, _folder) = torment_etcd("pause", &[&lock[..], &["--fenced"]].concat());
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+}
+
+#[test]
+#[cfg_attr(no_etcd, ignore = "etcd is not on PATH: apt-get install etcd-server")]
+fn etcd_survives_what_quorate_survives() {
+    let (exit, folder) = torment_etcd("clock,members", &["append"]);
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert!(has_faults(&folder, "clock") || has_faults(&folder, "members"), "{exit:?}");
+}
+
+#[test]
+fn quorates_serializable_reads_are_no_more_than_that() {
+    let stale = ["register", "--serializable", "--keys", "1", "--rate", "500"];
+    let (exit, _folder) = torment_quorate("pause", &stale);
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    assert!(exit.stdout.contains("valid   the order of revisions explains every answer"), "{exit:?}");
 }

@@ -86,6 +86,15 @@ impl<T: Transport> Client<T> {
         call!(self, Repeat::Harmless, MaintenanceClient, status, pb::StatusRequest::default())
     }
 
+    /// A checksum of a member's history of keys up to a revision, zero for the present one. A client of one endpoint asks
+    /// that member.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn hash_kv(&self, revision: i64) -> Result<pb::HashKvResponse, Error> {
+        call!(self, Repeat::Harmless, MaintenanceClient, hash_kv, pb::HashKvRequest { revision })
+    }
+
     /// The alarms that are on.
     ///
     /// # Errors

@@ -50,6 +50,12 @@ impl Error {
         !matches!(self, Error::Unknown { .. } | Error::StreamEnded)
     }
 
+    /// The server does not know the method.
+    #[must_use]
+    pub fn is_unimplemented(&self) -> bool {
+        matches!(self, Error::Refused { code: Code::Unimplemented, .. })
+    }
+
     /// Sorts a status by what it says about the request's effect.
     ///
     /// A server that validates, or finds a condition unmet, says so with one of the first codes. All others may also

@@ -12,6 +12,7 @@ use quorate_jepsen::etcd::{Error, Reply, Request, Response};
 use quorate_jepsen_wire as convert;
 
 use crate::record::Recorder;
+use crate::timeline::End;
 
 /// One client of the cluster.
 pub struct Client {
@@ -59,18 +60,21 @@ impl Client {
 
     /// Asks, and records what comes of it.
     pub async fn ask(&self, request: Request) -> Outcome {
+        let sent = self.recorder.elapsed();
         let id = self.recorder.invoke(self.process(), request.clone());
         match self.perform(&request).await {
             Ok(response) => {
                 self.recorder.answer(id, response.clone());
+                self.recorder.count(sent, End::Answered);
                 Outcome::Answered(response)
             }
             Err(error) if error.had_no_effect() => {
                 self.recorder.answer(id, Response::refused(refusal(&error)));
+                self.recorder.count(sent, End::Refused);
                 Outcome::Refused
             }
             Err(_) => {
-                self.recorder.lose();
+                self.recorder.count(sent, End::Unknown);
                 self.renumber();
                 // A member that is down would otherwise fill the history with questions to nobody.
                 tokio::time::sleep(REST).await;

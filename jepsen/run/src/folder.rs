@@ -12,6 +12,7 @@ use quorate_jepsen::format::lines;
 use crate::judge::Check;
 use crate::plot::Plots;
 use crate::record::Seen;
+use crate::timeline::Timeline;
 
 /// Makes a folder for a run: the one named, which must be new or empty, or the next free one below `results`.
 pub fn make(named: Option<&Path>, workload: &str) -> io::Result<PathBuf> {
@@ -43,7 +44,7 @@ pub fn write(
     folder: &Path,
     seen: &Seen,
     bands: &[Band],
-    timeout: f64,
+    timeline: &Timeline,
     summary: &serde_json::Value,
 ) -> io::Result<()> {
     if !seen.named.operations.is_empty() {
@@ -59,7 +60,7 @@ pub fn write(
             serde_json::json!({ "from": band.from, "to": band.to, "fault": band.label })
         )?;
     }
-    let plots = Plots::new(&seen.etcd, bands, timeout);
+    let plots = Plots::new(timeline, bands);
     std::fs::write(folder.join("latency.svg"), plots.latency())?;
     std::fs::write(folder.join("rate.svg"), plots.rate())?;
     std::fs::write(folder.join("verdict.json"), format!("{summary:#}\n"))

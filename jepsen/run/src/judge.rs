@@ -45,7 +45,7 @@ pub async fn initial_state(client: &Client) -> Result<Store, String> {
 
 /// Judges all that was seen. Leaves the history as it was.
 pub fn judge_all(seen: &Seen, initial: &Store, context: &Context) -> Vec<Check> {
-    let mut checks = vec![revisions(&seen.etcd, initial)];
+    let mut checks = vec![revisions(&seen.etcd, initial, context)];
     match context.workload {
         Workload::Register => {
             checks.push(named(seen, "every key is a linearizable register", ModelName::Register));
@@ -70,19 +70,20 @@ pub fn judge_all(seen: &Seen, initial: &Store, context: &Context) -> Vec<Check> 
     checks
 }
 
-fn options(initial: &Store) -> Options {
+fn options(initial: &Store, context: &Context) -> Options {
     Options {
         initial: initial.clone(),
-        ticks_per_second: Some(TICKS_PER_SECOND),
+        // A clock that runs twice as fast ends leases after half of their time.
+        ticks_per_second: Some(TICKS_PER_SECOND / if context.wrong_clocks { 2 } else { 1 }),
         members_never_go_back: MEMBERS_NEVER_GO_BACK,
         ..Options::default()
     }
 }
 
 /// The order of revisions explains every answer and every watch.
-fn revisions(history: &EtcdHistory, initial: &Store) -> Check {
+fn revisions(history: &EtcdHistory, initial: &Store, context: &Context) -> Check {
     let few = history.operations.operations.len() <= DRAWN_MAX;
-    let settings = Settings { etcd: options(initial), draw: few, ..Settings::default() };
+    let settings = Settings { etcd: options(initial, context), draw: few, ..Settings::default() };
     let name = "the order of revisions explains every answer";
     checked(name, &Recording::Etcd(history.clone()), &settings)
 }
@@ -109,7 +110,8 @@ fn checked(name: &'static str, recording: &Recording, settings: &Settings<'_>) -
 }
 
 impl Check {
-    fn of(name: &'static str, verdict: Verdict) -> Check {
+    /// A verdict that speaks for itself.
+    pub fn of(name: &'static str, verdict: Verdict) -> Check {
         let why = match &verdict {
             Verdict::Valid => Vec::new(),
             Verdict::Invalid(violation) => vec![violation.sentence.clone()],
@@ -121,7 +123,7 @@ impl Check {
 
 /// The promises of locks: by revision always, and then either the clients' beliefs or the tokens.
 fn locks(seen: &Seen, initial: &Store, context: &Context, checks: &mut Vec<Check>) {
-    let (verdict, log) = etcd::check_with_log(&seen.etcd, &options(initial));
+    let (verdict, log) = etcd::check_with_log(&seen.etcd, &options(initial, context));
     if verdict.is_valid() {
         let owned = etcd::check_ownership(&log, lock_prefix(), &seen.holds);
         checks.push(Check::of("the owner of the lock is the oldest key there is", verdict_of(owned)));

@@ -3,18 +3,22 @@
 //! Every few seconds the clients pause until nothing is under way, and everything is read. What was answered up to
 //! then is a history of its own: it begins with the state that the one before has ended with, and is forgotten when
 //! it is found valid. The read at the end makes that state certain: which write of unknown outcome made a revision
-//! may be a guess, but no guess outlives its window. Such writes are kept until their value is read, because
-//! they may still happen.
+//! may be a guess, but no guess outlives its window. Such writes are kept until their value is read or their condition
+//! can never hold again, because they may still happen.
+//!
+//! Memory is bounded: one window, the present keys, and the latest [`OPEN_MAX`] writes that may still happen. Of one that was
+//! forgotten nobody can say any more whether it made a revision that nobody else made: should that come, the
+//! verdict is unknown and says why. Whatever has been judged is on the disk.
 //!
 //! Only the order of revisions is judged in this way.
 
 use std::collections::BTreeMap;
 
-use quorate_jepsen::Operation;
-use quorate_jepsen::Verdict;
 use quorate_jepsen::etcd::{
-    self, Bytes, EtcdHistory, KeyValue, Keys, Log, Options, Range, Request, Response, Store,
+    self, Bytes, Compare, EtcdHistory, KeyValue, Keys, Log, Options, Range, Relation, Request, Response,
+    Store, Target, Txn,
 };
+use quorate_jepsen::{Operation, Verdict, Violation};
 
 use crate::judge::MEMBERS_NEVER_GO_BACK;
 
@@ -23,6 +27,10 @@ pub struct Live {
     store: Store,
     keys: BTreeMap<Bytes, KeyValue>,
     open: Vec<Operation<Request, Response>>,
+    /// How many of them are kept.
+    open_max: usize,
+    /// How many of them have been forgotten.
+    forgotten: usize,
     /// Operations judged so far.
     pub judged: usize,
     /// Windows judged so far.
@@ -43,6 +51,8 @@ impl Live {
             store: initial.clone(),
             keys: kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
             open: Vec::new(),
+            open_max: OPEN_MAX,
+            forgotten: 0,
             judged: 0,
             windows: 0,
             skipped: 0,
@@ -58,9 +68,10 @@ impl Live {
                 && revision < self.store.revision()
         };
         let judged = window.operations.operations.iter().filter(|operation| !is_past(operation)).cloned();
+        let judged: Vec<_> = judged.collect();
+        self.skipped += window.operations.operations.len() - judged.len();
         let operations: Vec<_> = self.open.drain(..).chain(judged).collect();
-        self.skipped += window.operations.operations.len().saturating_sub(operations.len());
-        self.judged += operations.len();
+        self.judged += window.operations.operations.len();
         self.windows += 1;
         let history = EtcdHistory { operations: operations.into_iter().collect(), watches: Vec::new() };
         let options = Options {
@@ -74,10 +85,43 @@ impl Live {
             let open =
                 history.operations.operations.into_iter().filter(|operation| operation.returned.is_none());
             self.open = open
-                .filter(|operation| operation.input.may_write() && !self.is_read(&operation.input))
+                .filter(|operation| operation.input.may_write() && !self.is_settled(&operation.input))
                 .collect();
+            let excess = self.open.len().saturating_sub(self.open_max);
+            self.forgotten += excess;
+            self.open.drain(..excess);
         }
-        verdict
+        match verdict {
+            Verdict::Invalid(violation) if self.forgotten > 0 && may_be_forgotten(&violation) => {
+                Verdict::Unknown(format!(
+                    "{} [{}]; it may be one of {} requests of unknown outcome that had been forgotten by then",
+                    violation.sentence, violation.rule, self.forgotten
+                ))
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// How many writes may still happen.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether a write has surely happened, or surely will not any more.
+    fn is_settled(&self, request: &Request) -> bool {
+        self.is_read(request) || matches!(request, Request::Txn(txn) if self.is_impossible(txn))
+    }
+
+    /// Whether a transaction demands a state that has passed, and does nothing otherwise.
+    fn is_impossible(&self, txn: &Txn) -> bool {
+        let passed = |compare: &Compare| match (compare.result, &compare.target) {
+            // A key never has the revision of an old change again.
+            (Relation::Equal, Target::Mod(revision @ 1..)) if compare.keys.range_end.is_empty() => {
+                self.keys.get(&compare.keys.key).is_none_or(|kv| kv.mod_revision != *revision)
+            }
+            _ => false,
+        };
+        txn.compares.iter().any(passed) && !txn.failure.iter().any(Request::may_write)
     }
 
     /// Whether a write has surely happened: values are never written twice.
@@ -104,6 +148,14 @@ impl Live {
         self.store = Store::at(revision, self.keys.values().cloned());
     }
 }
+
+/// Whether a request that nobody knows of any more explains it.
+fn may_be_forgotten(violation: &Violation) -> bool {
+    matches!(violation.rule, "unexplained-revision" | "replay")
+}
+
+/// How many writes of unknown outcome are kept.
+const OPEN_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -143,6 +195,44 @@ mod tests {
         let mut third = EtcdHistory::default();
         get(&mut third, 50, kv("2", 4, 3), 4);
         assert!(live.judge(&third).is_invalid(), "it cannot happen again");
+    }
+
+    #[test]
+    fn a_write_that_had_to_be_forgotten_makes_the_verdict_unknown_and_not_invalid() {
+        for (open_max, invalid) in [(1, false), (0, true)] {
+            let mut live = Live { open_max: 1, ..Live::new(&Store::new()) };
+            let mut first = EtcdHistory::default();
+            put(&mut first, 10, "1", Some(2));
+            for lost in 0..=open_max {
+                put(&mut first, 20 + lost, &format!("lost {lost}"), None);
+            }
+            assert_eq!(live.judge(&first), Verdict::Valid);
+            assert_eq!(live.open(), 1);
+            let mut second = EtcdHistory::default();
+            // With one more than is kept, the first of them is not known any more.
+            let value = if invalid { "never written" } else { "lost 0" };
+            get(&mut second, 30, kv(value, 3, 2), 3);
+            let verdict = live.judge(&second);
+            assert_eq!(verdict.is_invalid(), invalid, "{verdict:?}");
+            assert!(!verdict.is_valid(), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_whose_condition_has_passed_is_not_kept() {
+        let mut live = Live::new(&Store::new());
+        let mut first = EtcdHistory::default();
+        put(&mut first, 10, "1", Some(2));
+        put(&mut first, 12, "2", Some(3));
+        for revision in [2, 3] {
+            let compare =
+                Compare { keys: Keys::one("k"), result: Relation::Equal, target: Target::Mod(revision) };
+            let success = vec![Request::Put(Put::new("k", "3"))];
+            let txn = Txn { compares: vec![compare], success, failure: Vec::new() };
+            first.operations.invoke(7, 15, Request::Txn(txn));
+        }
+        assert_eq!(live.judge(&first), Verdict::Valid);
+        assert_eq!(live.open(), 1);
     }
 
     #[test]

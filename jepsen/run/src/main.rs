@@ -3,14 +3,19 @@
 //! Any cluster that speaks etcd's protocol will do: one that runs already (`--endpoints`), or one of `quorate` or
 //! `etcd` that is started for the run and tormented (`--local`). The files, in the order of a run:
 //!
-//! * `local`, `network`: members as processes, and links between them that can be cut;
+//! * `sandbox`: namespaces of the run's own, for what would otherwise need root and be left behind;
+//! * `local`, `network`, `disk`, `clock`: members as processes, links between them that can be cut, disks that can be
+//!   full, clocks that go wrong;
 //! * `workload`: what clients do; `client`: how they ask; `record`: what they saw and when;
 //! * `nemesis`: what is done to the cluster meanwhile;
-//! * `live`: the verdict while it runs; `judge`: the verdict at the end;
-//! * `plot`, `folder`: what is left of it.
+//! * `live`: the verdict while it runs; `judge`: the verdict at the end; `converge`: do members hold the same?
+//! * `timeline`, `plot`, `folder`: what is left of it.
 #![forbid(unsafe_code)]
 
 mod client;
+mod clock;
+mod converge;
+mod disk;
 mod folder;
 mod judge;
 mod live;
@@ -21,6 +26,8 @@ mod options;
 mod plot;
 mod record;
 mod run;
+mod sandbox;
+mod timeline;
 mod workload;
 
 use std::process::ExitCode;
@@ -38,6 +45,10 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if let Err(error) = options.check().and_then(|()| options.enter_sandbox()) {
+        eprintln!("quorate-jepsen-run: {error}");
+        return ExitCode::from(run::BAD_INPUT);
+    }
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run::run(&options)),
         Err(error) => Err(format!("cannot start: {error}")),

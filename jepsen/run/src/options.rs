@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::local::Program;
 use crate::nemesis::Nemesis;
+use crate::sandbox;
 use crate::workload::Workload;
 
 /// Puts a cluster under load and faults, and judges what its clients saw.
@@ -26,7 +27,7 @@ pub struct Options {
     /// What clients do.
     #[arg(long, value_enum, default_value = "kv")]
     pub workload: Workload,
-    /// What is done to the local cluster meanwhile, separated by commas.
+    /// What is done to the local cluster meanwhile, separated by commas: one at a time, now and then two.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub nemesis: Vec<Nemesis>,
     /// How long a fault lasts, and the pause before it, in seconds, on average.
@@ -44,6 +45,9 @@ pub struct Options {
     /// How many keys there are.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub keys: u64,
+    /// How long values of the workloads kv, watch and txn are at least, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub value_size: usize,
     /// When a request is given up: its outcome is unknown then. In seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = positive)]
     pub timeout: f64,
@@ -94,6 +98,11 @@ impl Options {
             return Err("--fenced is about the workload lock".to_owned());
         }
         Ok(())
+    }
+
+    /// Goes on in namespaces of its own if a fault needs them.
+    pub fn enter_sandbox(&self) -> Result<(), String> {
+        if self.nemesis.iter().any(|nemesis| nemesis.needs_sandbox()) { sandbox::enter() } else { Ok(()) }
     }
 
     /// When a request is given up.

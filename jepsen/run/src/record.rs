@@ -9,6 +9,8 @@ use quorate_jepsen::explain::Band;
 use quorate_jepsen::format::jepsen::{Answer, Ask};
 use quorate_jepsen::{History, OperationId, Value};
 
+use crate::timeline::{End, Timeline};
+
 /// Units of the history's time in a second: nanoseconds.
 pub const TICKS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -29,6 +31,7 @@ pub struct Seen {
 pub struct Recorder {
     seen: Mutex<Seen>,
     bands: Mutex<Vec<Band>>,
+    timeline: Mutex<Timeline>,
     begun: Instant,
     answered: AtomicU64,
     unknown: AtomicU64,
@@ -36,12 +39,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty history whose clock starts now.
+    /// An empty history whose clock starts now, of a run that is planned to last so long.
     #[expect(clippy::disallowed_methods, reason = "real clusters are judged by real time")]
-    pub fn new() -> Self {
+    pub fn new(planned: Duration) -> Self {
         Self {
             seen: Mutex::default(),
             bands: Mutex::default(),
+            timeline: Mutex::new(Timeline::new(planned)),
             begun: Instant::now(),
             answered: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
@@ -64,6 +68,23 @@ impl Recorder {
         [&self.answered, &self.unknown, &self.refused].map(|count| count.load(Ordering::Relaxed))
     }
 
+    /// A request has ended that was sent at a time.
+    pub fn count(&self, sent: Duration, end: End) {
+        let count = match end {
+            End::Answered => &self.answered,
+            End::Refused => &self.refused,
+            End::Unknown => &self.unknown,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let took = self.elapsed().saturating_sub(sent);
+        self.timeline.lock().expect("no recorder panics").add(sent, took, end);
+    }
+
+    /// What has been counted.
+    pub fn timeline(&self) -> Timeline {
+        self.timeline.lock().expect("no recorder panics").clone()
+    }
+
     /// A request is sent.
     pub fn invoke(&self, process: u64, request: Request) -> OperationId {
         self.with(|seen, now| seen.etcd.operations.invoke(process, now, request))
@@ -71,14 +92,7 @@ impl Recorder {
 
     /// It was answered, or refused for certain.
     pub fn answer(&self, id: OperationId, response: Response) {
-        let count = if response.result.is_ok() { &self.answered } else { &self.refused };
-        count.fetch_add(1, Ordering::Relaxed);
         self.with(|seen, now| seen.etcd.operations.ok(id, now, response));
-    }
-
-    /// Nobody knows what became of it.
-    pub fn lose(&self) {
-        self.unknown.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An operation by name begins.
@@ -99,10 +113,10 @@ impl Recorder {
         change(&mut seen, now)
     }
 
-    /// Something is done to the cluster from now on; gives its number.
-    pub fn fault_begins(&self, label: String) -> usize {
+    /// Something has been done to the cluster since then; gives its number.
+    pub fn fault_begins(&self, since: u64, label: String) -> usize {
         let mut bands = self.bands.lock().expect("no recorder panics");
-        bands.push(Band { from: self.now(), to: u64::MAX, label });
+        bands.push(Band { from: since, to: u64::MAX, label });
         bands.len() - 1
     }
 

@@ -17,10 +17,11 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
+use crate::converge::{self, Compared};
 use crate::folder;
 use crate::judge::{self, Check};
 use crate::live::Live;
-use crate::local::Local;
+use crate::local::{Layout, Local, Shared};
 use crate::nemesis::{self, Nemesis, Plan};
 use crate::options::Options;
 use crate::record::{Recorder, Seen};
@@ -35,7 +36,6 @@ pub const BAD_INPUT: u8 = 3;
 
 /// Makes the run that the options ask for. Gives the exit code.
 pub async fn run(options: &Options) -> Result<u8, String> {
-    options.check()?;
     let seed = options.seed.unwrap_or_else(fresh_seed);
     let name = options.workload.name();
     let folder =
@@ -49,7 +49,7 @@ pub async fn run(options: &Options) -> Result<u8, String> {
     let timeout = options.request_timeout();
     let limits = WireOptions { dial_timeout: timeout.min(Duration::from_secs(1)), request_timeout: timeout };
     let wire = Wire::new(&endpoints, limits).map_err(|error| error.to_string())?;
-    let recorder = Arc::new(Recorder::new());
+    let recorder = Arc::new(Recorder::new(Duration::from_secs_f64(options.time)));
     let observer = Client::new(wire.clone(), OBSERVER, 1, Arc::clone(&recorder));
     let initial = judge::initial_state(&observer).await?;
     let run = Run { observer, options, folder, recorder, initial, context: Arc::new(context(options)) };
@@ -62,11 +62,16 @@ fn fresh_seed() -> u64 {
     RandomState::new().hash_one(())
 }
 
-async fn start(options: &Options, folder: &Path) -> Result<Option<nemesis::Shared>, String> {
+async fn start(options: &Options, folder: &Path) -> Result<Option<Shared>, String> {
     let Some(program) = options.local else { return Ok(None) };
-    let with_network = options.nemesis.contains(&Nemesis::Partition);
-    let members = usize::from(options.members);
-    let local = Local::start(program, options.binary.as_deref(), members, folder, with_network).await;
+    let has = |nemesis| options.nemesis.contains(&nemesis);
+    let layout = Layout {
+        members: usize::from(options.members),
+        with_network: has(Nemesis::Partition),
+        with_disks: has(Nemesis::Disk),
+        with_spare: has(Nemesis::Members),
+    };
+    let local = Local::start(program, options.binary.as_deref(), layout, folder).await;
     Ok(Some(Arc::new(Mutex::new(local.map_err(|error| error.to_string())?))))
 }
 
@@ -75,6 +80,8 @@ fn context(options: &Options) -> Context {
     context.serializable = options.serializable;
     context.fenced = options.fenced;
     context.ttl = options.ttl;
+    context.value_size = options.value_size;
+    context.wrong_clocks = options.nemesis.contains(&Nemesis::Clock);
     context
 }
 
@@ -93,27 +100,32 @@ impl Run<'_> {
     async fn perform(
         &self,
         wire: &Wire,
-        cluster: Option<nemesis::Shared>,
+        cluster: Option<Shared>,
         random: &mut StdRng,
     ) -> Result<(Vec<Check>, Seen, Vec<String>), String> {
         let workers = self.start_workers(wire, random);
         let tormentor = cluster.as_ref().map(|local| self.start_nemesis(local, random));
+        let (members, context) = (each(wire), Arc::clone(&self.context));
+        let comparer = tokio::spawn(async move { converge::compare(members, &context).await });
         let live = self.follow().await?;
         self.context.stop();
         workers.join_all().await;
+        let mut compared = comparer.await.map_err(|error| error.to_string())?;
         let notes = match tormentor {
             Some(task) => {
                 task.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?
             }
             None => Vec::new(),
         };
+        let recovered = self.recover(cluster.as_ref(), wire, &mut compared).await?;
         let seen = self.recorder.take();
         folder::append_history(&self.folder, &seen.etcd).map_err(|error| format!("the history: {error}"))?;
-        let checks = match live {
+        let mut checks = match live {
             None => judge::judge_all(&seen, &self.initial, &self.context),
             Some((mut live, Verdict::Valid)) => vec![live_check(live.judge(&seen.etcd), &live)],
             Some((live, verdict)) => vec![live_check(verdict, &live)],
         };
+        checks.extend([recovered, compared.check()]);
         // The members' processes end here, before anybody waits for the report.
         drop(cluster);
         Ok((checks, seen, notes))
@@ -121,7 +133,7 @@ impl Run<'_> {
 
     /// Each client talks to one member.
     fn start_workers(&self, wire: &Wire, random: &mut StdRng) -> JoinSet<()> {
-        let members: Vec<Wire> = wire.each().map(|(_, member)| member).collect();
+        let members = each(wire);
         let clients = u64::from(self.options.clients);
         let mut workers = JoinSet::new();
         for number in 0..clients {
@@ -142,9 +154,23 @@ impl Run<'_> {
         workers
     }
 
+    /// The end, when nobody works and nothing is wrong any more.
+    async fn recover(
+        &self,
+        cluster: Option<&Shared>,
+        wire: &Wire,
+        compared: &mut Compared,
+    ) -> Result<Check, String> {
+        let recovered = match cluster {
+            Some(local) => converge::recovered(Some(&mut *local.lock().await), wire, compared).await,
+            None => converge::recovered(None, wire, compared).await,
+        };
+        recovered.map_err(|error| error.to_string())
+    }
+
     fn start_nemesis(
         &self,
-        local: &nemesis::Shared,
+        local: &Shared,
         random: &mut StdRng,
     ) -> tokio::task::JoinHandle<Result<Vec<String>, crate::local::LocalError>> {
         let interval = Duration::from_secs_f64(self.options.interval);
@@ -162,7 +188,7 @@ impl Run<'_> {
         let window = Duration::from_secs_f64(self.options.verify_live.unwrap_or(1e7));
         let (begun, mut checked) = (self.recorder.elapsed(), self.recorder.elapsed());
         let mut verdict = Verdict::Valid;
-        let interrupted = tokio::signal::ctrl_c();
+        let interrupted = interrupted();
         tokio::pin!(interrupted);
         while verdict.is_valid() {
             let elapsed = self.recorder.elapsed() - begun;
@@ -203,7 +229,10 @@ impl Run<'_> {
     fn progress_line(&self, elapsed: Duration, live: Option<&Live>) -> String {
         let [answered, unknown, refused] = self.recorder.counts();
         let rate = (answered + refused) as f64 / elapsed.as_secs_f64().max(0.1);
-        let live = live.map_or(String::new(), |live| format!(", {} judged", live.judged));
+        let live = live.map_or(String::new(), |live| {
+            let behind = (answered + unknown + refused).saturating_sub(live.judged as u64);
+            format!(", {} judged, {behind} to be judged, {} may still happen", live.judged, live.open())
+        });
         let faults = self.recorder.current_faults();
         let faults = if faults.is_empty() { String::new() } else { format!(" | {faults}") };
         format!("{answered} answered ({rate:.0}/s), {unknown} unknown, {refused} refused{live}{faults}")
@@ -218,7 +247,7 @@ impl Run<'_> {
             "answered": answered, "unknown": unknown, "refused": refused, "faults": bands.len(),
             "checks": checks.iter().map(folder::summary).collect::<Vec<_>>(), "notes": notes,
         });
-        folder::write(&self.folder, seen, &bands, self.options.timeout, &summary)
+        folder::write(&self.folder, seen, &bands, &self.recorder.timeline(), &summary)
             .and_then(|()| folder::write_pages(&self.folder, checks, &bands))
             .map_err(|error| format!("cannot write to {}: {error}", self.folder.display()))?;
         let name = self.options.workload.name();
@@ -243,6 +272,11 @@ impl Run<'_> {
     }
 }
 
+/// A client for each member alone.
+fn each(wire: &Wire) -> Vec<Wire> {
+    wire.each().map(|(_, member)| member).collect()
+}
+
 fn live_check(verdict: Verdict, live: &Live) -> Check {
     let why = match &verdict {
         Verdict::Valid => vec![format!(
@@ -254,6 +288,16 @@ fn live_check(verdict: Verdict, live: &Live) -> Check {
     };
     let name = "the order of revisions explains every answer, window by window";
     Check { name, verdict, why, evidence: Vec::new(), picture: None }
+}
+
+/// Somebody wants the run to end: it is judged then, and members do not outlive it.
+async fn interrupted() {
+    let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut terminated) = terminated else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
 }
 
 /// A refutation outweighs a doubt.

@@ -30,7 +30,7 @@ fn guard(key: &str, mod_revision: i64) -> Compare {
 /// A request of a random kind.
 pub async fn step(client: &Client, random: &mut StdRng, context: &Context) {
     let key = key(random, context);
-    let value = context.fresh().to_string();
+    let value = context.fresh_value();
     let request = match random.random_range(0..100) {
         0..38 => Request::Range(Range::key(key.as_str())),
         38..42 => Request::Range(Range { serializable: true, ..Range::key(key.as_str()) }),
@@ -56,7 +56,7 @@ pub async fn step_set(client: &Client, random: &mut StdRng, context: &Context) {
         let element = format!("kv/{:08}", context.fresh());
         Request::Put(Put::new(element.as_str(), ""))
     } else {
-        Request::Range(Range { keys_only: true, ..Range::of(all()) })
+        Request::Range(Range::of(all()))
     };
     client.ask(request).await;
 }
@@ -93,7 +93,7 @@ fn branch(random: &mut StdRng, context: &Context) -> Vec<Request> {
             continue;
         }
         requests.push(if random.random_bool(0.8) {
-            let value = context.fresh().to_string();
+            let value = context.fresh_value();
             Request::Put(Put::new(key.as_str(), value.as_str()))
         } else {
             Request::Delete(Delete { keys: Keys::one(key.as_str()), prev_kv: true })

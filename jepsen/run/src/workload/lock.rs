@@ -29,9 +29,9 @@ const POLLS_PER_RENEWAL: u32 = 20;
 /// Acquires the lock, uses the resource, releases the lock.
 pub async fn step(client: &Client, random: &mut StdRng, context: &Context) {
     let lease = context.fresh().cast_signed();
-    if client.ask(Request::LeaseGrant { id: lease, ttl: context.ttl }).await.reply().is_none() {
-        return;
-    }
+    let granted = client.ask(Request::LeaseGrant { id: lease, ttl: context.ttl }).await.reply();
+    // Servers grant more than is asked for if it is less than an election takes.
+    let Some((Reply::Lease { ttl, .. }, _)) = granted else { return };
     let recorder = client.recorder();
     let acquire = recorder.begin(client.process(), "acquire", None, Value::Nil);
     let key = format!("{PREFIX}{lease:016x}");
@@ -49,7 +49,7 @@ pub async fn step(client: &Client, random: &mut StdRng, context: &Context) {
         seen.holds.len() - 1
     });
     let pause = if random.random_bool(0.2) {
-        Duration::from_secs(context.ttl.unsigned_abs()).mul_f64(random.random_range(1.2..2.0))
+        Duration::from_secs(ttl.unsigned_abs()).mul_f64(random.random_range(1.2..2.0))
     } else {
         context.pause.mul_f64(random.random_range(0.5..2.0))
     };

@@ -73,6 +73,10 @@ pub struct Context {
     pub fenced: bool,
     /// The time to live of leases, in seconds.
     pub ttl: i64,
+    /// Members' clocks may run up to twice as fast as they should.
+    pub wrong_clocks: bool,
+    /// How long values of the workloads kv, watch and txn are at least.
+    pub value_size: usize,
     /// How long a client waits between two steps, on average.
     pub pause: Duration,
     values: AtomicU64,
@@ -90,6 +94,8 @@ impl Context {
             serializable: false,
             fenced: false,
             ttl: 2,
+            wrong_clocks: false,
+            value_size: 0,
             pause,
             values: AtomicU64::new(1),
             stop: AtomicBool::new(false),
@@ -100,6 +106,11 @@ impl Context {
     /// A value that nobody has written yet.
     pub fn fresh(&self) -> u64 {
         self.values.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The same as text, as long as values shall be.
+    pub fn fresh_value(&self) -> String {
+        format!("{:.<1$}", self.fresh(), self.value_size)
     }
 
     /// Ends the run.
