@@ -1,6 +1,6 @@
 //! How long verdicts take, as a table: processor time of one thread, the best of many runs.
 //!
-//! `cargo run --release -p quorate-jepsen --example measure`. Generated histories always; real ones if
+//! `cargo run --release -p quorate-jepsen --example measure [real] [registers] [etcd] [reading]`. Generated histories always; real ones if
 //! `QUORATE_HISTORIES` names their folder. Reading files is measured apart.
 
 #[path = "../tests/common/mod.rs"]
@@ -11,18 +11,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{Random, Shape, correct_history, register_history};
-use quorate_jepsen::etcd::{self, EtcdHistory, Options};
-use quorate_jepsen::format::{self, ReadOptions, Recording};
+use quorate_jepsen::etcd::{self, EtcdHistory, Options, Records};
+use quorate_jepsen::format::jepsen::{Answer, Ask};
+use quorate_jepsen::format::{self, Format, ReadOptions, Recording};
 use quorate_jepsen::models::named::{self, Semantics};
-use quorate_jepsen::models::{KeyValueInput, Register};
-use quorate_jepsen::{History, Limits, Model, Verdict, check};
+use quorate_jepsen::models::{KeyValueInput, Register, RegisterInput, RegisterOutput};
+use quorate_jepsen::{History, Limits, Model, Operation, Returned, Value, Verdict, check};
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() {
     println!("| history | verdicts | ms | wanted |\n|---|---|---|---|");
-    real();
-    registers();
-    etcd();
+    let parts: [(&str, fn()); 4] =
+        [("real", real), ("registers", registers), ("etcd", etcd), ("reading", reading)];
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    for (name, part) in parts {
+        if named.is_empty() || named.iter().any(|named| named == name) {
+            part();
+        }
+    }
 }
 
 fn registers() {
@@ -52,18 +58,64 @@ fn etcd() {
         [(3000, 0, "0.2"), (3000, 10, "0.5"), (100_000, 0, "20"), (100_000, 1, "30"), (1_000_000, 0, "1000")];
     for (operations, unknown, wanted) in cases {
         let history = etcd_history(operations, unknown);
-        measure(&format!("etcd, {operations} operations, {unknown} % unknown"), wanted, || {
-            [etcd::check(&history, &Options::default())]
-        });
+        let records = Records::of(&history);
+        let name = format!("etcd, {operations} operations, {unknown} % unknown");
+        measure(&name, wanted, || [etcd::check_records(&records, &Options::default(), None)]);
+        measure(&format!("{name}, recorded in memory"), "", || [etcd::check(&history, &Options::default())]);
     }
+}
+
+/// A hundred thousand operations in each of the formats.
+fn reading() {
+    let mut texts = Vec::new();
     let mut text = Vec::new();
     format::lines::write_etcd(&etcd_history(100_000, 0), &mut text).expect("memory does not fail");
-    let text = String::from_utf8(text).expect("JSON is text");
-    let best = measure(&format!("etcd, reading {} MB of lines", text.len() / 1_000_000), "400 MB/s", || {
-        let read = format::read(&text, Some(format::Format::Etcd), ReadOptions::default());
-        [if read.is_ok() { Verdict::Valid } else { Verdict::Unknown(String::new()) }]
-    });
-    eprintln!("reading: {:.0} MB/s", text.len() as f64 / 1e6 / best.as_secs_f64());
+    texts.push(("lines of etcd", Format::Etcd, text));
+    let named = named_history(100_000);
+    for (name, format) in [("lines", Format::Lines), ("EDN", Format::Edn), ("JSON", Format::Json)] {
+        let mut text = Vec::new();
+        format::write(&Recording::Named(named.clone()), format, &mut text).expect("memory does not fail");
+        texts.push((name, format, text));
+    }
+    texts.push(("Jepsen's log", Format::Log, log(&named).into_bytes()));
+    for (name, format, text) in texts {
+        let megabytes = text.len() as f64 / 1e6;
+        let best = measure(&format!("reading {megabytes:.0} MB of {name}"), "400 MB/s", || {
+            let read = format::read_from(text.as_slice(), Some(format), ReadOptions::default());
+            [if read.is_ok() { Verdict::Valid } else { Verdict::Unknown(String::new()) }]
+        });
+        eprintln!("{name}: {:.0} MB/s", megabytes / best.as_secs_f64());
+    }
+}
+
+/// Reads and writes by name.
+fn named_history(operations: u64) -> History<Ask, Answer> {
+    let mut history = History::new();
+    for operation in register_history(operations, 20, 0).operations {
+        let ask = |f: &str, value| Ask { f: f.to_owned(), key: None, value };
+        let (input, value) = match (operation.input, operation.returned.as_ref().map(|r| &r.output)) {
+            (RegisterInput::Write(_, value), _) => (ask("write", value.clone()), value),
+            (_, Some(RegisterOutput::Value(value))) => (ask("read", Value::Nil), value.clone()),
+            _ => continue,
+        };
+        let returned = operation.returned.map(|r| Returned { at: r.at, output: Answer { ok: true, value } });
+        let (process, call) = (operation.process, operation.call);
+        history.operations.push(Operation { process, call, input, returned });
+    }
+    history
+}
+
+/// The same as Jepsen logs it.
+fn log(history: &History<Ask, Answer>) -> String {
+    let mut events = Vec::new();
+    for operation in &history.operations {
+        let (process, f) = (operation.process, &operation.input.f);
+        events.push((operation.call, 0, format!("{process}\t:invoke\t:{f}\t{}", operation.input.value)));
+        let returned = operation.returned.as_ref().expect("all are answered");
+        events.push((returned.at, 1, format!("{process}\t:ok\t:{f}\t{}", returned.output.value)));
+    }
+    events.sort();
+    events.iter().map(|(_, _, event)| format!("INFO  jepsen.util - {event}\n")).collect()
 }
 
 fn real() {
@@ -116,7 +168,7 @@ fn by_key(history: &KeyValueHistory) -> Vec<KeyValueHistory> {
 }
 
 /// Reads a real history, without judging it.
-fn load(file: &Path) -> History<format::jepsen::Ask, format::jepsen::Answer> {
+fn load(file: &Path) -> History<Ask, Answer> {
     let text = std::fs::read_to_string(file).expect("QUORATE_HISTORIES has the file");
     match format::read(&text, None, ReadOptions::default()) {
         Ok(Recording::Named(history)) => history,

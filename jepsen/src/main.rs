@@ -2,17 +2,16 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_jepsen::explain::{Picture, html};
-use quorate_jepsen::format::{self, Format, FormatError, ReadOptions, Recording};
+use quorate_jepsen::format::{self, Format, ReadOptions, Recording};
 use quorate_jepsen::models::named::{FailedCas, NilRead, Semantics};
 use quorate_jepsen::report::{ModelName, Report, Settings, judge};
 use quorate_jepsen::{Limits, Verdict, txn};
@@ -418,20 +417,6 @@ fn now() -> Instant {
 }
 
 fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
-    let mut bytes = Vec::new();
-    if file == Path::new("-") {
-        io::stdin().read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    } else {
-        bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    }
-    if bytes.starts_with(GZIP) {
-        let mut unpacked = Vec::new();
-        MultiGzDecoder::new(bytes.as_slice())
-            .read_to_end(&mut unpacked)
-            .map_err(|error| format!("expected a whole gzip file: {error}"))?;
-        bytes = unpacked;
-    }
-    let text = String::from_utf8(bytes).map_err(|error| not_text(&error))?;
     let format = arguments.format.map(|format| match format {
         FormatName::Edn => Format::Edn,
         FormatName::Json => Format::Json,
@@ -444,16 +429,13 @@ fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
         FormatName::Robustness => Format::Robustness,
     });
     let options = ReadOptions { independent: arguments.independent, lenient: arguments.lenient };
-    format::read(&text, format, options).map_err(|error| error.to_string())
-}
-
-/// What files begin with that are packed by gzip.
-const GZIP: &[u8] = &[0x1f, 0x8b];
-
-fn not_text(error: &std::string::FromUtf8Error) -> String {
-    let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-    FormatError::at_line(line, "expected text in UTF-8").to_string()
+    let recording = if file == Path::new("-") {
+        format::read_from(io::stdin().lock(), format, options)
+    } else {
+        let file = std::fs::File::open(file).map_err(|error| error.to_string())?;
+        format::read_from(file, format, options)
+    };
+    recording.map_err(|error| error.to_string())
 }
 
 fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {

@@ -7,7 +7,7 @@ mod transactions;
 use std::fmt::Display;
 
 use crate::direct;
-use crate::etcd::{self, EtcdHistory, Options};
+use crate::etcd::{self, Options, Records};
 use crate::explain::{self, Picture};
 use crate::format::Recording;
 use crate::format::jepsen::{Answer, Ask};
@@ -83,25 +83,26 @@ pub fn judge(recording: &Recording, settings: &Settings<'_>) -> Result<Report, S
     }
 }
 
-fn judge_etcd(history: &EtcdHistory, settings: &Settings<'_>) -> Report {
-    let operations = &history.operations;
-    let without_revision = operations.operations.iter().any(|operation| {
-        operation.output().is_some_and(|response| response.revision == 0 && response.result.is_ok())
-    });
-    let verdict = match etcd::check(history, &settings.etcd) {
-        Verdict::Unknown(_) if without_revision && history.watches.is_empty() => {
-            check(&EtcdModel { initial: settings.etcd.initial.clone() }, operations, &settings.limits)
+fn judge_etcd(records: &Records<'_>, settings: &Settings<'_>) -> Report {
+    let verdict = match etcd::check_records(records, &settings.etcd, settings.limits.stop) {
+        Verdict::Unknown(_) if records.lacks_revisions() && records.watches().is_empty() => {
+            let model = EtcdModel { initial: settings.etcd.initial.clone() };
+            check(&model, &records.history().operations, &settings.limits)
         }
         verdict => verdict,
     };
-    let evidence = evidence(&verdict, operations, |operation| match operation.output() {
-        Some(response) => format!("{} -> {response}", operation.input),
-        None => format!("{} -> unknown", operation.input),
-    });
     settings.judged.inspect(|judged| judged());
-    let count = operations.operations.len() + history.watches.len();
+    let count = records.len() + records.watches().len();
     let ticks = settings.etcd.ticks_per_second;
-    let picture = is_drawn(&verdict, settings).then(|| explain::picture_of_etcd(history, &verdict, ticks));
+    let (mut evidence, mut picture) = (Vec::new(), None);
+    if verdict.is_invalid() || settings.draw {
+        let history = records.history();
+        evidence = self::evidence(&verdict, &history.operations, |operation| match operation.output() {
+            Some(response) => format!("{} -> {response}", operation.input),
+            None => format!("{} -> unknown", operation.input),
+        });
+        picture = is_drawn(&verdict, settings).then(|| explain::picture_of_etcd(&history, &verdict, ticks));
+    }
     finish("etcd", count, verdict, evidence, picture)
 }
 

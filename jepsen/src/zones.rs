@@ -29,66 +29,56 @@ pub struct RegisterOperation {
 /// # Panics
 /// If a value is written twice or the initial one is written: then this engine does not apply.
 pub fn check(operations: &[RegisterOperation], values: usize) -> Result<(), (Vec<usize>, &'static str)> {
-    let mut clusters = vec![Cluster::default(); values];
+    let mut clusters = vec![Cluster::EMPTY; values];
     // The initial value was written before everything.
-    clusters[0].written = true;
-    clusters[0].first_return = (0, NOBODY);
+    clusters[0] = Cluster { first_return: 0, write: BEFORE_ALL, ..Cluster::EMPTY };
     for (index, operation) in operations.iter().enumerate() {
         // Zero is the time at which the initial value was written.
-        let (call, end) = (operation.call.saturating_add(1), operation.end.saturating_add(1));
+        let end = operation.end.max(operation.call).saturating_add(1);
+        let call = operation.call.saturating_add(1);
         let cluster = &mut clusters[operation.value as usize];
         if operation.is_write {
-            assert!(!cluster.written, "zones need unique writes");
-            cluster.written = true;
-            cluster.write = index;
-            cluster.write_call = call;
+            assert!(cluster.write == NOBODY, "zones need unique writes");
+            cluster.write = index as u32;
         } else {
             cluster.is_read = true;
-            if cluster.first_read.0 > end {
-                cluster.first_read = (end, index);
-            }
         }
-        if end < cluster.first_return.0 {
-            cluster.first_return = (end, index);
+        if end < cluster.first_return || (cluster.first_returned == NOBODY && cluster.first_return > 0) {
+            (cluster.first_return, cluster.first_returned) = (end, index as u32);
         }
-        if call > cluster.last_call.0 {
-            cluster.last_call = (call, index);
+        if call > cluster.last_call {
+            (cluster.last_call, cluster.last_called) = (call, index as u32);
         }
     }
-    for cluster in clusters.iter().filter(|cluster| cluster.is_read) {
-        let (end, read) = cluster.first_read;
-        if !cluster.written {
-            return Err((vec![read], "is a value that nobody wrote"));
+    let mut forward: Vec<Zone> = Vec::new();
+    for (value, cluster) in (0..).zip(&clusters) {
+        if cluster.is_read {
+            cluster.check_write(operations)?;
         }
-        if end < cluster.write_call {
-            return Err((vec![read, cluster.write], "returned before the write of its value was called"));
+        if cluster.is_forward() {
+            forward.push(Zone { start: cluster.first_return, end: cluster.last_call, value });
         }
     }
-    // A write of unknown outcome that nobody read can be left out.
-    clusters.retain(|cluster| {
-        cluster.last_call.1 != NOBODY && (cluster.is_read || cluster.first_return.0 < u64::MAX)
-    });
-    let (forward, backward): (Vec<&Cluster>, Vec<&Cluster>) =
-        clusters.iter().partition(|cluster| cluster.first_return.0 < cluster.last_call.0);
-    check_zones(forward, &backward)
+    check_zones(&clusters, forward)
 }
 
-fn check_zones(mut forward: Vec<&Cluster>, backward: &[&Cluster]) -> Result<(), (Vec<usize>, &'static str)> {
-    forward.sort_unstable_by_key(|zone| zone.first_return.0);
+fn check_zones(clusters: &[Cluster], mut forward: Vec<Zone>) -> Result<(), (Vec<usize>, &'static str)> {
+    forward.sort_unstable_by_key(|zone| zone.start);
+    let both = |offender: u32, other: u32| both(&clusters[offender as usize], &clusters[other as usize]);
     for pair in forward.windows(2) {
         let (earlier, later) = (pair[0], pair[1]);
         // Intervals are closed: zones that only touch can still be ordered.
-        if later.first_return.0 < earlier.last_call.0 {
-            return Err((both(earlier, later), "must have been the value while another one was"));
+        if later.start < earlier.end {
+            return Err((both(earlier.value, later.value), "must have been the value while another one was"));
         }
     }
-    for zone in backward {
-        let (start, end) = (zone.last_call.0, zone.first_return.0);
-        let before = forward.partition_point(|forward| forward.first_return.0 < start);
+    for (value, zone) in (0..).zip(clusters).filter(|(_, cluster)| cluster.is_backward()) {
+        let (start, end) = (zone.last_call, zone.first_return);
+        let before = forward.partition_point(|forward| forward.start < start);
         if let Some(around) =
-            before.checked_sub(1).map(|index| forward[index]).filter(|zone| end < zone.last_call.0)
+            before.checked_sub(1).map(|index| forward[index]).filter(|forward| end < forward.end)
         {
-            return Err((both(zone, around), "happened while another value was there all the time"));
+            return Err((both(value, around.value), "happened while another value was there all the time"));
         }
     }
     Ok(())
@@ -98,8 +88,9 @@ fn check_zones(mut forward: Vec<&Cluster>, backward: &[&Cluster]) -> Result<(), 
 fn both(offender: &Cluster, other: &Cluster) -> Vec<usize> {
     let mut shown = Vec::new();
     for cluster in [offender, other] {
-        for index in [cluster.last_call.1, cluster.first_return.1, cluster.write] {
-            if index != NOBODY && !shown.contains(&index) {
+        for index in [cluster.last_called, cluster.first_returned, cluster.write] {
+            let index = index as usize;
+            if index < BEFORE_ALL as usize && !shown.contains(&index) {
                 shown.push(index);
             }
         }
@@ -107,32 +98,66 @@ fn both(offender: &Cluster, other: &Cluster) -> Vec<usize> {
     shown
 }
 
-/// All operations of one value.
-#[derive(Clone, Debug)]
-struct Cluster {
-    written: bool,
-    is_read: bool,
-    write: usize,
-    write_call: u64,
-    /// When a read of it returned first, and which.
-    first_read: (u64, usize),
-    first_return: (u64, usize),
-    last_call: (u64, usize),
+/// A forward zone and its value.
+#[derive(Clone, Copy)]
+struct Zone {
+    start: u64,
+    end: u64,
+    value: u32,
 }
 
-impl Default for Cluster {
-    fn default() -> Self {
-        Cluster {
-            written: false,
-            is_read: false,
-            write: NOBODY,
-            write_call: 0,
-            first_read: (u64::MAX, NOBODY),
-            first_return: (u64::MAX, NOBODY),
-            last_call: (0, NOBODY),
+/// All operations of one value.
+#[derive(Clone, Copy, Debug)]
+struct Cluster {
+    /// The earliest return, and whose it is.
+    first_return: u64,
+    /// The latest call, and whose it is.
+    last_call: u64,
+    first_returned: u32,
+    last_called: u32,
+    write: u32,
+    is_read: bool,
+}
+
+impl Cluster {
+    const EMPTY: Cluster = Cluster {
+        first_return: u64::MAX,
+        last_call: 0,
+        first_returned: NOBODY,
+        last_called: NOBODY,
+        write: NOBODY,
+        is_read: false,
+    };
+
+    /// The value was written, and not after a read of it had returned.
+    fn check_write(&self, operations: &[RegisterOperation]) -> Result<(), (Vec<usize>, &'static str)> {
+        let read = self.first_returned as usize;
+        match self.write {
+            NOBODY => Err((vec![read], "is a value that nobody wrote")),
+            BEFORE_ALL => Ok(()),
+            // A write does not return before its own call.
+            write if self.first_return <= operations[write as usize].call => {
+                Err((vec![read, write as usize], "returned before the write of its value was called"))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// A write of unknown outcome that nobody read can be left out, as can an initial value that nobody did.
+    fn counts(&self) -> bool {
+        self.last_called != NOBODY && (self.is_read || self.first_return < u64::MAX)
+    }
+
+    fn is_forward(&self) -> bool {
+        self.counts() && self.first_return < self.last_call
+    }
+
+    fn is_backward(&self) -> bool {
+        self.counts() && self.first_return >= self.last_call
     }
 }
 
 /// No operation.
-const NOBODY: usize = usize::MAX;
+const NOBODY: u32 = u32::MAX;
+/// The write of the initial value.
+const BEFORE_ALL: u32 = u32::MAX - 1;

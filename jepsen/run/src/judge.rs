@@ -85,7 +85,7 @@ fn revisions(history: &EtcdHistory, initial: &Store, context: &Context) -> Check
     let few = history.operations.operations.len() <= DRAWN_MAX;
     let settings = Settings { etcd: options(initial, context), draw: few, ..Settings::default() };
     let name = "the order of revisions explains every answer";
-    checked(name, &Recording::Etcd(history.clone()), &settings)
+    checked(name, &Recording::Etcd(Box::new(history.clone().into())), &settings)
 }
 
 fn named(seen: &Seen, name: &'static str, model: ModelName) -> Check {

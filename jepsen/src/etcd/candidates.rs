@@ -6,8 +6,9 @@
 //! of them does not try another.
 
 use super::facts::Facts;
-use super::order::{EtcdOperation, Options};
+use super::order::Options;
 use super::outcome::{Reply, Response};
+use super::records::{Atom, Rare};
 use super::request::{Bytes, Keys, Relation, Request, Target, Txn};
 use super::timeline::{KeyId, Timeline};
 use crate::hash::FastMap;
@@ -27,7 +28,7 @@ pub(super) struct Candidate {
 
 #[derive(Clone, Copy)]
 pub(super) enum Cause {
-    /// An operation of unknown outcome.
+    /// An operation of unknown outcome: its number among the rare ones.
     Operation(u32),
     /// The end of a lease's time to live.
     Expiry(i64),
@@ -59,13 +60,9 @@ pub(super) enum Effect {
 }
 
 /// Collects the candidates of a history, by call.
-pub(super) fn collect(
-    operations: &[EtcdOperation],
-    store: &Timeline<'_>,
-    options: &Options,
-) -> Vec<Candidate> {
+pub(super) fn collect(rare: &[Rare<'_>], store: &Timeline<'_>, options: &Options) -> Vec<Candidate> {
     let mut candidates = Vec::new();
-    for (index, operation) in operations.iter().enumerate() {
+    for (number, Rare { operation, .. }) in rare.iter().enumerate() {
         let (call, cause, key) = match (&operation.input, operation.output()) {
             (Request::LeaseGrant { id, ttl }, output) => {
                 let (id, ttl) = match output {
@@ -79,7 +76,7 @@ pub(super) fn collect(
             }
             (request, None) if request.may_write() => {
                 let key = single_key(request).and_then(|key| store.id(key.as_slice()));
-                (operation.call, Cause::Operation(index as u32), key)
+                (operation.call, Cause::Operation(number as u32), key)
             }
             _ => continue,
         };
@@ -95,25 +92,26 @@ pub(super) fn collect(
 /// The groups of some candidates. `wanted` says which values somebody saw at an unclaimed revision.
 pub(super) fn group(
     candidates: &[Candidate],
-    operations: &[EtcdOperation],
-    facts: &Facts,
-    wanted: &FastMap<(KeyId, &Bytes), u32>,
+    rare: &[Rare<'_>],
+    (facts, store): (&Facts, &Timeline<'_>),
+    wanted: &FastMap<(KeyId, Atom), u32>,
 ) -> Vec<Group> {
     // Where values are compared, or kept, each of them matters.
-    let values_matter = operations.iter().any(|operation| uses_values(&operation.input));
+    let values_matter = rare.iter().any(|rare| uses_values(&rare.operation.input));
     let mut groups: Vec<Group> = Vec::new();
-    let mut known: FastMap<(KeyId, Effect, Option<&Bytes>), GroupId> = FastMap::default();
+    let mut known: FastMap<(KeyId, Effect, Option<Atom>), GroupId> = FastMap::default();
     for (number, candidate) in candidates.iter().enumerate() {
         let request = match candidate.cause {
-            Cause::Operation(index) => Some(&operations[index as usize].input),
+            Cause::Operation(number) => Some(&rare[number as usize].operation.input),
             Cause::Expiry(_) => None,
         };
         let like = match (request, candidate.key) {
             (Some(Request::Put(put)), Some(key))
                 if !put.ignore_value && !put.ignore_lease && put.lease == 0 =>
             {
-                let seen = values_matter || wanted.contains_key(&(key, &put.value));
-                Some((key, Effect::Put, seen.then_some(&put.value)))
+                let value = store.atom(put.value.as_slice());
+                let seen = |value: &Atom| values_matter || wanted.contains_key(&(key, *value));
+                Some((key, Effect::Put, value.filter(seen)))
             }
             (Some(Request::Delete(_)), Some(key)) => Some((key, Effect::Deletion, None)),
             _ => None,
@@ -190,11 +188,11 @@ fn uses_values(request: &Request) -> bool {
 }
 
 /// What a candidate reads and writes.
-pub(super) fn footprint(candidate: &Candidate, operations: &[EtcdOperation]) -> Vec<Keys> {
+pub(super) fn footprint(candidate: &Candidate, rare: &[Rare<'_>]) -> Vec<Keys> {
     let mut footprint = Vec::new();
     match candidate.cause {
-        Cause::Operation(index) => {
-            operations[index as usize].input.footprint(&mut |keys| footprint.push(keys));
+        Cause::Operation(number) => {
+            rare[number as usize].operation.input.footprint(&mut |keys| footprint.push(keys));
         }
         Cause::Expiry(_) => footprint.push(Keys::all()),
     }

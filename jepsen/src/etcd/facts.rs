@@ -7,10 +7,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::EtcdHistory;
-use super::order::EtcdOperation;
 use super::outcome::{KeyValue, Reply, Response};
 use super::placing::{Order, Placed, Role};
+use super::records::{Kind, Record, Records};
 use super::request::{Keys, Request};
 use super::timeline::{KeyId, Timeline};
 
@@ -72,13 +71,21 @@ impl Fact {
 
 impl Facts {
     /// Collects the facts of the keys for which `wanted` is true.
-    pub fn new(history: &EtcdHistory, order: &Order, store: &Timeline<'_>, wanted: Vec<bool>) -> Facts {
+    pub fn new(records: &Records<'_>, order: &Order, store: &Timeline<'_>, wanted: Vec<bool>) -> Facts {
         let (facts, seen) = (vec![Vec::new(); wanted.len()], vec![Vec::new(); wanted.len()]);
         let mut collector = Collector { store, wanted, facts, seen };
         for placed in &order.placed {
-            collector.add(&history.operations.operations[placed.operation as usize], placed);
+            let record = &records.all()[placed.operation as usize];
+            match records.rare_of(record) {
+                None => collector.plain(records, record),
+                Some(operation) => {
+                    if let Some(Response { result: Ok(reply), .. }) = operation.output() {
+                        collector.request(&operation.input, reply, placed, false);
+                    }
+                }
+            }
         }
-        for event in history.watches.iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
+        for event in records.watches().iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
             if !event.deleted {
                 collector.there(&event.kv, event.kv.mod_revision, false);
             }
@@ -127,20 +134,35 @@ struct Collector<'a, 'h> {
 }
 
 impl Collector<'_, '_> {
-    fn add(&mut self, operation: &EtcdOperation, placed: &Placed) {
-        let Some(Response { result: Ok(reply), .. }) = operation.output() else { return };
-        self.request(&operation.input, reply, placed, false);
+    /// What a plain operation tells of its key.
+    fn plain(&mut self, records: &Records<'_>, record: &Record) {
+        let Some(id) = self.store.id_of(record.key).filter(|id| self.wanted[*id as usize]) else { return };
+        let revision = i64::from(record.revision);
+        let (fact, seen) = match (record.kind, records.seen(record)) {
+            (Kind::Delete, _) if record.changes() => (Fact::Deleted(revision), true),
+            (Kind::Delete, _) => (Fact::Absent(revision), true),
+            _ if record.changes() => (Fact::Put(revision), false),
+            (_, Some(seen)) => {
+                let [modified, version, created] = [seen.modified, seen.version, seen.created].map(i64::from);
+                (Fact::There(revision.max(modified), (modified, version, created)), true)
+            }
+            _ if record.reads() => (Fact::Absent(revision), true),
+            _ => return,
+        };
+        self.note(id, fact, seen);
     }
 
     /// Notes a fact; `seen` if a response shows it in the order of the replay.
     fn fact(&mut self, key: &[u8], fact: Fact, seen: bool) {
-        if let Some(id) = self.store.id(key)
-            && self.wanted[id as usize]
-        {
-            self.facts[id as usize].push(fact);
-            if seen {
-                self.seen[id as usize].push(fact.revision());
-            }
+        if let Some(id) = self.store.id(key).filter(|id| self.wanted[*id as usize]) {
+            self.note(id, fact, seen);
+        }
+    }
+
+    fn note(&mut self, id: KeyId, fact: Fact, seen: bool) {
+        self.facts[id as usize].push(fact);
+        if seen {
+            self.seen[id as usize].push(fact.revision());
         }
     }
 

@@ -13,14 +13,15 @@
 //! are to blame, so that the replay goes back to one that can help (conflict-directed backjumping: Prosser
 //! 1993).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::EtcdHistory;
 use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId, UNUSED};
 use super::facts::Facts;
-use super::order::{EtcdOperation, Options, seen_versions};
+use super::order::{Options, seen_versions};
 use super::outcome::{KeyValue, Response};
 use super::placing::{Order, Role};
+use super::records::{Atom, Records};
 use super::request::{Bytes, Keys, Request};
 use super::timeline::{KeyId, Timeline};
 use super::watch::Window;
@@ -29,7 +30,7 @@ use crate::{Verdict, Violation};
 
 /// The unclaimed revisions of a history and what may explain them.
 pub(super) struct Gaps<'h> {
-    operations: &'h [EtcdOperation],
+    records: &'h Records<'h>,
     /// By call.
     candidates: Vec<Candidate>,
     groups: Vec<Group>,
@@ -39,7 +40,7 @@ pub(super) struct Gaps<'h> {
     /// The groups that are kept for one revision, by that.
     kept: FastMap<i64, GroupId>,
     /// Groups that put a value that somebody saw.
-    by_value: FastMap<(KeyId, &'h Bytes), GroupId>,
+    by_value: FastMap<(KeyId, Atom), GroupId>,
     facts: Facts,
     /// Revocations that returned a revision and may have made it.
     revocations: FastMap<i64, Vec<i64>>,
@@ -67,7 +68,7 @@ struct Gap<'h> {
 
 /// What is seen of an unclaimed revision.
 enum Sight<'h> {
-    Put(&'h KeyValue),
+    Put(Cow<'h, KeyValue>),
     Deletion(&'h Bytes),
 }
 
@@ -85,6 +86,13 @@ pub(super) struct Decision {
     pub blamed: BTreeSet<u32>,
 }
 
+impl Decision {
+    /// How many explanations there are.
+    pub fn options(&self) -> usize {
+        self.options.len()
+    }
+}
+
 /// One way to explain a revision.
 #[derive(Clone, Copy)]
 enum Choice {
@@ -96,15 +104,14 @@ enum Choice {
 
 impl<'h> Gaps<'h> {
     pub fn new(
-        history: &'h EtcdHistory,
+        records: &'h Records<'h>,
         order: &Order,
         store: &Timeline<'h>,
         options: &Options,
     ) -> Result<Gaps<'h>, Verdict> {
         let initial = store.revision();
-        let operations = &history.operations.operations;
         let mut gaps = Gaps {
-            operations,
+            records,
             candidates: Vec::new(),
             groups: Vec::new(),
             plain: Vec::new(),
@@ -117,7 +124,7 @@ impl<'h> Gaps<'h> {
             numbers: Vec::new(),
             first: initial.saturating_add(1),
             spent: FastMap::default(),
-            windows: history.watches.iter().filter_map(Window::of).collect(),
+            windows: records.watches().iter().filter_map(Window::of).collect(),
             previous: FastMap::default(),
         };
         let revisions = u64::try_from(order.last.saturating_sub(initial)).unwrap_or(0);
@@ -125,28 +132,30 @@ impl<'h> Gaps<'h> {
         if unclaimed == 0 {
             return Ok(gaps);
         }
-        gaps.candidates = candidates::collect(operations, store, options);
+        gaps.candidates = candidates::collect(records.rare(), store, options);
         gaps.collect_revocations(order);
         let explanations = gaps.candidates.len() + gaps.revocations.len();
         if unclaimed > explanations as u64 {
             return Err(gaps.too_many(order, unclaimed).into());
         }
         // From here on there are at most as many revisions as operations.
-        gaps.collect_previous(history);
+        gaps.collect_previous();
         gaps.number(order);
-        gaps.collect_evidence(history, order);
+        gaps.collect_evidence(order);
         let mut written = vec![false; store.key_count()];
         gaps.candidates
             .iter()
             .filter_map(|candidate| candidate.key)
             .for_each(|id| written[id as usize] = true);
-        gaps.facts = Facts::new(history, order, store, written);
+        gaps.facts = Facts::new(records, order, store, written);
         gaps.collect_groups(store);
         Ok(gaps)
     }
 
-    fn collect_previous(&mut self, history: &'h EtcdHistory) {
-        for event in history.watches.iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
+    fn collect_previous(&mut self) {
+        for event in
+            self.records.watches().iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events)
+        {
             if let Some(kv) = &event.previous {
                 self.previous.entry(event.kv.mod_revision).or_default().push(kv);
             }
@@ -158,7 +167,11 @@ impl<'h> Gaps<'h> {
             return;
         }
         for placed in &order.placed {
-            if let Request::LeaseRevoke { id } = self.operations[placed.operation as usize].input {
+            let record = &self.records.all()[placed.operation as usize];
+            if let Some(Request::LeaseRevoke { id }) =
+                self.records.rare_of(record).map(|operation| &operation.input)
+            {
+                let id = *id;
                 self.revocations.entry(placed.revision).or_default().push(id);
             }
         }
@@ -172,7 +185,7 @@ impl<'h> Gaps<'h> {
         let place = |revision: i64| usize::try_from(revision - self.first).ok();
         for placed in &order.placed {
             let Some(at) = place(placed.revision) else { continue };
-            deadlines[at] = deadlines[at].min(placed.end);
+            deadlines[at] = deadlines[at].min(self.records.all()[placed.operation as usize].end);
             if placed.role == Role::Maker {
                 self.numbers[at] = CLAIMED;
             }
@@ -210,8 +223,9 @@ impl<'h> Gaps<'h> {
         self.gap_number(revision).map(|number| &self.gaps[number])
     }
 
-    fn add_evidence(&mut self, revision: i64, sight: Sight<'h>) {
+    fn add_evidence(&mut self, revision: i64, sight: impl FnOnce() -> Sight<'h>) {
         if let Some(number) = self.gap_number(revision) {
+            let sight = sight();
             let evidence = &mut self.gaps[number].evidence;
             if !evidence.last().is_some_and(|last| last.same(&sight)) {
                 evidence.push(sight);
@@ -219,42 +233,59 @@ impl<'h> Gaps<'h> {
         }
     }
 
-    fn collect_evidence(&mut self, history: &'h EtcdHistory, order: &Order) {
-        let operations = self.operations;
+    fn collect_evidence(&mut self, order: &Order) {
+        let records: &'h Records<'h> = self.records;
         for placed in &order.placed {
-            let operation = &operations[placed.operation as usize];
-            let Some(Response { result: Ok(reply), .. }) = operation.output() else { continue };
-            if shows_values(&operation.input) {
-                seen_versions(reply, &mut |kv| self.add_evidence(kv.mod_revision, Sight::Put(kv)));
+            let record = &records.all()[placed.operation as usize];
+            match (records.rare_of(record), records.seen(record)) {
+                (Some(operation), _) => {
+                    let Some(Response { result: Ok(reply), .. }) = operation.output() else { continue };
+                    if shows_values(&operation.input) {
+                        seen_versions(reply, &mut |kv| {
+                            self.add_evidence(kv.mod_revision, || Sight::Put(Cow::Borrowed(kv)));
+                        });
+                    }
+                }
+                (None, Some(seen)) => {
+                    let shown = || records.shown(record).expect("it shows a version");
+                    self.add_evidence(i64::from(seen.modified), || Sight::Put(Cow::Owned(shown())));
+                }
+                (None, None) => {}
             }
         }
-        for event in history.watches.iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
+        for event in records.watches().iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
             if let Some(kv) = &event.previous {
-                self.add_evidence(kv.mod_revision, Sight::Put(kv));
+                self.add_evidence(kv.mod_revision, || Sight::Put(Cow::Borrowed(kv)));
             }
-            let sight = if event.deleted { Sight::Deletion(&event.kv.key) } else { Sight::Put(&event.kv) };
-            self.add_evidence(event.kv.mod_revision, sight);
+            self.add_evidence(event.kv.mod_revision, || {
+                if event.deleted {
+                    Sight::Deletion(&event.kv.key)
+                } else {
+                    Sight::Put(Cow::Borrowed(&event.kv))
+                }
+            });
         }
     }
 
     /// Groups the candidates, and keeps those that are the only explanation of a revision for that.
     fn collect_groups(&mut self, store: &Timeline<'h>) {
-        let mut wanted: FastMap<(KeyId, &'h Bytes), u32> = FastMap::default();
+        let mut wanted: FastMap<(KeyId, Atom), u32> = FastMap::default();
         for sight in self.gaps.iter().flat_map(|gap| &gap.evidence) {
             if let Sight::Put(kv) = sight
-                && let Some(id) = store.id(kv.key.as_slice())
+                && let Some(place) = value_at(store, kv)
             {
-                *wanted.entry((id, &kv.value)).or_default() += 1;
+                *wanted.entry(place).or_default() += 1;
             }
         }
-        self.groups = candidates::group(&self.candidates, self.operations, &self.facts, &wanted);
+        self.groups = candidates::group(&self.candidates, self.records.rare(), (&self.facts, store), &wanted);
         for (id, group) in self.groups.iter().enumerate() {
             if let (Effect::Put, Some(key), Some(Request::Put(put))) =
                 (group.effect, group.key, self.request(group))
                 && group.is_plain
-                && wanted.contains_key(&(key, &put.value))
+                && let Some(value) = store.atom(put.value.as_slice())
+                && wanted.contains_key(&(key, value))
             {
-                self.by_value.insert((key, &put.value), id as GroupId);
+                self.by_value.insert((key, value), id as GroupId);
             }
         }
         let numbers: Vec<(i64, usize)> = (self.first..)
@@ -283,9 +314,9 @@ impl<'h> Gaps<'h> {
     }
 
     fn request(&self, group: &Group) -> Option<&'h Request> {
-        let operations: &'h [EtcdOperation] = self.operations;
+        let records: &'h Records<'h> = self.records;
         match self.candidates[group.members[0] as usize].cause {
-            Cause::Operation(index) => Some(&operations[index as usize].input),
+            Cause::Operation(number) => Some(&records.rare()[number as usize].operation.input),
             Cause::Expiry(_) => None,
         }
     }
@@ -309,7 +340,7 @@ impl<'h> Gaps<'h> {
         };
         // Of plain puts, only those of a value that was seen can have made what was seen.
         let seen = evidence.iter().find_map(|sight| match sight {
-            Sight::Put(kv) => Some(self.by_value.get(&(store.id(kv.key.as_slice())?, &kv.value))),
+            Sight::Put(kv) => Some(value_at(store, kv).and_then(|place| self.by_value.get(&place))),
             Sight::Deletion(_) => None,
         });
         match (self.kept.get(&revision), seen) {
@@ -413,13 +444,13 @@ impl<'h> Gaps<'h> {
             return Err(spent.clone());
         }
         let candidate = &self.candidates[number as usize];
-        let operations: &'h [EtcdOperation] = self.operations;
+        let rare = self.records.rare();
         let changed = match candidate.cause {
-            Cause::Operation(index) => store.apply(&operations[index as usize].input, candidate.call),
+            Cause::Operation(number) => store.apply(&rare[number as usize].operation.input, candidate.call),
             Cause::Expiry(lease) => store.expire(lease, candidate.call),
         };
         if !changed || !self.agrees(revision, store) {
-            let footprint = candidates::footprint(&self.candidates[number as usize], operations);
+            let footprint = candidates::footprint(&self.candidates[number as usize], rare);
             return Err(self.bearing_on(&footprint, revision - 1, earlier, store));
         }
         self.candidates[number as usize].used_by = earlier.len() as u32;
@@ -514,9 +545,9 @@ impl<'h> Gaps<'h> {
     /// The violation if a revision has no explanation.
     pub fn unexplained(&self, revision: i64) -> Violation {
         let deadline = self.gap(revision).map(|gap| gap.deadline);
-        let witness = self.operations.iter().position(|operation| {
-            operation.output().is_some_and(|response| response.revision >= revision)
-                && deadline.is_none_or(|deadline| operation.return_time() == deadline)
+        let witness = (0..self.records.len()).find(|index| {
+            self.records.revision(*index) >= revision
+                && deadline.is_none_or(|deadline| self.records.all()[*index].end == deadline)
         });
         let candidates = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
         let shown = match self.gap(revision).and_then(|gap| gap.evidence.first()) {
@@ -559,6 +590,11 @@ impl Sight<'_> {
             _ => false,
         }
     }
+}
+
+/// The numbers of the key and the value of a version, if both may have been written.
+fn value_at(store: &Timeline<'_>, kv: &KeyValue) -> Option<(KeyId, Atom)> {
+    Some((store.id(kv.key.as_slice())?, store.atom(kv.value.as_slice())?))
 }
 
 /// Whether the versions in the reply to a request are as they were written.

@@ -7,6 +7,7 @@
 use super::order::{EtcdOperation, Options};
 use super::outcome::{Error, Response};
 use super::realtime::{NOBODY, Revisions};
+use super::records::Rare;
 use super::request::Request;
 use super::timeline::Timeline;
 use crate::Violation;
@@ -21,7 +22,7 @@ enum Compaction {
 
 /// Compactions only go up, and reads agree with them.
 pub(super) fn check_compactions(
-    operations: &[EtcdOperation],
+    rare: &[Rare<'_>],
     revisions: &Revisions,
     options: &Options,
 ) -> Result<(), Violation> {
@@ -29,14 +30,14 @@ pub(super) fn check_compactions(
     // Compactions that may have been done, and proofs (by whatever means) that one was: time and revision.
     let mut possible: Vec<(usize, i64)> = Vec::new();
     let mut proven: Vec<(u64, i64, usize)> = Vec::new();
-    for (index, operation) in operations.iter().enumerate() {
+    for (index, Rare { operation, .. }) in rare.iter().enumerate() {
         let Some(response) = operation.output() else {
             if let Request::Compact { revision } = operation.input {
                 possible.push((index, revision));
             }
             continue;
         };
-        check_future(operations, revisions, index, response)?;
+        check_future(&rare[index], revisions, response)?;
         let end = operation.return_time();
         match (&operation.input, &response.result) {
             (Request::Compact { revision }, Ok(_)) => {
@@ -73,15 +74,15 @@ pub(super) fn check_compactions(
         match said {
             // It was compacted before the history began.
             Compaction::Needs(revision) if revision <= options.initial.compacted() => {}
-            Compaction::Needs(revision) => check_needed(operations, &possible, index, revision)?,
-            Compaction::Forbids(revision) => check_forbidden(operations, &floors, index, revision)?,
+            Compaction::Needs(revision) => check_needed(rare, &possible, index, revision)?,
+            Compaction::Forbids(revision) => check_forbidden(rare, &floors, index, revision)?,
         }
     }
     Ok(())
 }
 
 fn check_needed(
-    operations: &[EtcdOperation],
+    rare: &[Rare<'_>],
     possible: &[(usize, i64)],
     index: usize,
     needed: i64,
@@ -90,43 +91,38 @@ fn check_needed(
     if needed < 1 {
         return Ok(());
     }
-    let operation = &operations[index];
+    let Rare { index, operation } = &rare[index];
     let found = possible
         .iter()
-        .any(|(other, revision)| *revision >= needed && !operation.precedes(&operations[*other]));
+        .any(|(other, revision)| *revision >= needed && !operation.precedes(&rare[*other].operation));
     if found {
         return Ok(());
     }
     let sentence = format!("{operation} [#{index}], but nobody had asked for such a compaction");
-    Err(Violation { rule: "compaction", sentence, operations: vec![index] })
+    Err(Violation { rule: "compaction", sentence, operations: vec![*index as usize] })
 }
 
 fn check_forbidden(
-    operations: &[EtcdOperation],
+    rare: &[Rare<'_>],
     floors: &[(u64, i64, usize)],
     index: usize,
     forbidden: i64,
 ) -> Result<(), Violation> {
-    let operation = &operations[index];
+    let Rare { index, operation } = &rare[index];
     let before = floors.partition_point(|(end, _, _)| *end < operation.call);
     let Some((_, revision, other)) = floors[..before].last().filter(|floor| floor.1 >= forbidden) else {
         return Ok(());
     };
-    let earlier = &operations[*other];
+    let Rare { index: other, operation: earlier } = &rare[*other];
     let sentence = format!(
         "{operation} [#{index}], but history up to revision {revision} had been compacted before: {earlier} [#{other}]"
     );
-    Err(Violation { rule: "compaction", sentence, operations: vec![index, *other] })
+    Err(Violation { rule: "compaction", sentence, operations: vec![*index as usize, *other as usize] })
 }
 
 /// A revision that was shown before the call is not a future one; and one above the header's is.
-fn check_future(
-    operations: &[EtcdOperation],
-    revisions: &Revisions,
-    index: usize,
-    response: &Response,
-) -> Result<(), Violation> {
-    let operation = &operations[index];
+fn check_future(rare: &Rare<'_>, revisions: &Revisions, response: &Response) -> Result<(), Violation> {
+    let (operation, index) = (&rare.operation, rare.index as usize);
     let (asked, stale) = match &operation.input {
         Request::Range(range) => (&range.revision, range.serializable),
         Request::Compact { revision } => (revision, false),
@@ -153,11 +149,12 @@ fn check_future(
 /// A put that keeps the value or lease of a missing key: the key was missing at some revision that the put
 /// may have met.
 pub(super) fn check_missing_keys(
-    operations: &[EtcdOperation],
+    rare: &[Rare<'_>],
     revisions: &Revisions,
     store: &Timeline<'_>,
 ) -> Result<(), Violation> {
-    for (index, operation) in operations.iter().enumerate() {
+    for Rare { index, operation } in rare {
+        let index = *index as usize;
         let (Request::Put(put), Some(Response { result: Err(Error::KeyNotFound), .. })) =
             (&operation.input, operation.output())
         else {
@@ -167,7 +164,7 @@ pub(super) fn check_missing_keys(
         let missing_at_floor = store.version_at(put.key.as_slice(), floor).is_none();
         let later =
             || store.changes(put.key.as_slice()).any(|(revision, is_put)| revision > floor && !is_put);
-        if !missing_at_floor && !later() && !may_be_deleted(operations, operation, put.key.as_slice()) {
+        if !missing_at_floor && !later() && !may_be_deleted(rare, operation, put.key.as_slice()) {
             let sentence = format!("{operation} [#{index}], but the key was there from before it was called");
             return Err(Violation { rule: "replay", sentence, operations: vec![index] });
         }
@@ -176,8 +173,9 @@ pub(super) fn check_missing_keys(
 }
 
 /// Whether an operation of unknown outcome, or a lease's end, may have deleted a key before `reader` ended.
-fn may_be_deleted(operations: &[EtcdOperation], reader: &EtcdOperation, key: &[u8]) -> bool {
-    operations.iter().filter(|other| !reader.precedes(other)).any(|other| match &other.input {
+fn may_be_deleted(rare: &[Rare<'_>], reader: &EtcdOperation, key: &[u8]) -> bool {
+    let others = rare.iter().map(|rare| &rare.operation);
+    others.filter(|other| !reader.precedes(other)).any(|other| match &other.input {
         Request::LeaseGrant { .. } => true,
         Request::Put(_) => false,
         request => {

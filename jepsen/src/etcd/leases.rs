@@ -15,10 +15,11 @@ use std::collections::HashMap;
 
 use super::order::{EtcdOperation, Options};
 use super::outcome::{Error, Reply, Response};
+use super::records::Rare;
 use super::request::Request;
 use crate::Violation;
 
-/// What is known of one lease id.
+/// What is known of one lease id: places among the rare operations, which are all that name leases.
 #[derive(Default)]
 struct Lease {
     /// Grants, answered or unknown, each with its end if it is known to have been granted.
@@ -30,9 +31,9 @@ struct Lease {
 }
 
 /// Nobody uses a lease that cannot be there, or misses one that must be.
-pub(super) fn check(operations: &[EtcdOperation], options: &Options) -> Result<(), Violation> {
+pub(super) fn check(rare: &[Rare<'_>], options: &Options) -> Result<(), Violation> {
     let mut leases: HashMap<i64, Lease> = HashMap::new();
-    for (index, operation) in operations.iter().enumerate() {
+    for (index, Rare { operation, .. }) in rare.iter().enumerate() {
         match (&operation.input, operation.output().map(|response| &response.result)) {
             (Request::LeaseGrant { .. }, Some(Ok(Reply::Lease { id, .. }))) => {
                 leases.entry(*id).or_default().grants.push(index);
@@ -47,23 +48,23 @@ pub(super) fn check(operations: &[EtcdOperation], options: &Options) -> Result<(
             _ => {}
         }
     }
-    for (index, operation) in operations.iter().enumerate() {
+    for (index, Rare { operation, .. }) in rare.iter().enumerate() {
         let Some(response) = operation.output() else { continue };
-        LeaseUse { operations, leases: &leases, options, index, operation }.check(response)?;
+        LeaseUse { rare, leases: &leases, options, index, operation }.check(response)?;
     }
     Ok(())
 }
 
 /// One answered operation and the leases that it names.
 struct LeaseUse<'a> {
-    operations: &'a [EtcdOperation],
+    rare: &'a [Rare<'a>],
     leases: &'a HashMap<i64, Lease>,
     options: &'a Options,
     index: usize,
     operation: &'a EtcdOperation,
 }
 
-impl LeaseUse<'_> {
+impl<'a> LeaseUse<'a> {
     fn check(&self, response: &Response) -> Result<(), Violation> {
         match (&self.operation.input, &response.result) {
             (Request::Put(put), Ok(_)) if put.lease != 0 => self.must_be_there(put.lease),
@@ -98,6 +99,10 @@ impl LeaseUse<'_> {
         }
     }
 
+    fn other(&self, at: usize) -> &'a EtcdOperation {
+        &self.rare[at].operation
+    }
+
     /// The lease was found: somebody may have granted it by then, and nobody had surely ended it.
     fn must_be_there(&self, id: i64) -> Result<(), Violation> {
         if self.options.initial.has_lease(id) {
@@ -105,17 +110,16 @@ impl LeaseUse<'_> {
         }
         let lease = self.leases.get(&id);
         let grants = lease.map_or(&[][..], |lease| &lease.grants);
-        let granted = |grant: &&usize| !self.operation.precedes(&self.operations[**grant]);
-        let Some(last) =
-            grants.iter().filter(granted).max_by_key(|grant| self.operations[**grant].return_time())
+        let granted = |grant: &&usize| !self.operation.precedes(self.other(**grant));
+        let Some(last) = grants.iter().filter(granted).max_by_key(|grant| self.other(**grant).return_time())
         else {
             return Err(self.violation(format!("finds lease {id}, which nobody had granted"), None));
         };
         // A revocation that began after every possible grant had ended and itself ended before this began.
         let ended = lease.and_then(|lease| {
             lease.revocations.iter().find(|revocation| {
-                let revocation = &self.operations[**revocation];
-                self.operations[*last].precedes(revocation) && revocation.precedes(self.operation)
+                let revocation = self.other(**revocation);
+                self.other(*last).precedes(revocation) && revocation.precedes(self.operation)
             })
         });
         match ended {
@@ -130,11 +134,11 @@ impl LeaseUse<'_> {
     /// The lease was not found: nobody had surely granted it, or somebody may have ended it.
     fn may_be_gone(&self, id: i64) -> Result<(), Violation> {
         let Some(lease) = self.leases.get(&id) else { return Ok(()) };
-        let surely = lease.grants.iter().find(|grant| self.operations[**grant].precedes(self.operation));
+        let surely = lease.grants.iter().find(|grant| self.other(**grant).precedes(self.operation));
         let Some(grant) = surely else { return Ok(()) };
         let revoked = |revocation: &usize| {
-            let revocation = &self.operations[*revocation];
-            !revocation.precedes(&self.operations[*grant]) && !self.operation.precedes(revocation)
+            let revocation = self.other(*revocation);
+            !revocation.precedes(self.other(*grant)) && !self.operation.precedes(revocation)
         };
         if lease.revocations.iter().any(revoked) || self.options.ticks_per_second.is_none() {
             return Ok(());
@@ -152,10 +156,10 @@ impl LeaseUse<'_> {
     /// Whether its time may have run out since the grant and since every renewal that was answered before.
     fn early_expiry(&self, grant: usize, lease: &Lease) -> Option<usize> {
         let ticks = self.options.ticks_per_second?;
-        let begins = |begin: &usize| self.operations[*begin].precedes(self.operation);
+        let begins = |begin: &usize| self.other(*begin).precedes(self.operation);
         let renewals = lease.renewals.iter().copied().filter(begins);
         let lives = |begin: &usize| {
-            let operation = &self.operations[*begin];
+            let operation = self.other(*begin);
             let ttl = match operation.output() {
                 Some(Response { result: Ok(Reply::Lease { ttl, .. }), .. }) => *ttl,
                 _ => 0,
@@ -172,19 +176,19 @@ impl LeaseUse<'_> {
             return Ok(());
         }
         let others = self.leases.get(&id).map_or(&[][..], |lease| &lease.grants);
-        if others.iter().any(|grant| !self.operation.precedes(&self.operations[*grant])) {
+        if others.iter().any(|grant| !self.operation.precedes(self.other(*grant))) {
             return Ok(());
         }
         Err(self.violation(format!("finds lease {id}, which nobody had granted"), None))
     }
 
     fn violation(&self, what: String, other: Option<usize>) -> Violation {
-        let (operation, index) = (self.operation, self.index);
-        let mut sentence = format!("{operation} [#{index}] {what}");
+        let place = |at: usize| self.rare[at].index as usize;
+        let mut sentence = format!("{} [#{}] {what}", self.operation, place(self.index));
         if let Some(other) = other {
-            sentence += &format!(": {} [#{other}]", self.operations[other]);
+            sentence += &format!(": {} [#{}]", self.other(other), place(other));
         }
-        let operations = std::iter::once(index).chain(other).collect();
+        let operations = std::iter::once(self.index).chain(other).map(place).collect();
         Violation { rule: "lease", sentence, operations }
     }
 }

@@ -38,6 +38,7 @@ mod order;
 mod outcome;
 mod placing;
 mod realtime;
+mod records;
 mod request;
 mod store;
 mod timeline;
@@ -46,8 +47,10 @@ mod wire;
 
 pub use hashes::{HashSeen, check_hashes};
 pub use locks::{Accepted, Hold, check_fencing, check_ownership, overlaps};
-pub use order::{Options, check, check_with_log};
+pub use order::{Options, Stop, check, check_records, check_with_log};
 pub use outcome::{Error, KeyValue, Reply, Response};
+pub use records::Records;
+pub(crate) use records::{Does, Guard, Plain, Shown};
 pub(crate) use request::Sharing;
 pub use request::{
     Bytes, Compare, Delete, Keys, Put, Range, Relation, Request, SortOrder, SortTarget, Target, Txn,

@@ -29,6 +29,7 @@ use super::leases;
 use super::outcome::{Reply, Response};
 use super::placing::{Order, Placed, Role};
 use super::realtime::{self, Revisions};
+use super::records::Records;
 use super::request::{Keys, Request};
 use super::store::Store;
 use super::timeline::Timeline;
@@ -66,52 +67,63 @@ impl Default for Options {
 /// Needs responses with revisions: if one lacks it, the verdict is unknown.
 #[must_use]
 pub fn check(history: &EtcdHistory, options: &Options) -> Verdict {
-    match judge(history, options, !history.watches.is_empty()) {
-        Ok(_) => Verdict::Valid,
-        Err(verdict) => verdict,
-    }
+    check_records(&Records::of(history), options, None)
 }
 
 /// As [`check`], and gives the order of changes that explains the history if it is valid.
 #[must_use]
 pub fn check_with_log(history: &EtcdHistory, options: &Options) -> (Verdict, Log) {
-    match judge(history, options, true) {
+    match judge(&Records::of(history), options, None, true) {
         Ok(log) => (Verdict::Valid, log),
         Err(verdict) => (verdict, Log::default()),
     }
 }
 
-fn judge(history: &EtcdHistory, options: &Options, with_log: bool) -> Result<Log, Verdict> {
-    let operations = &history.operations.operations;
-    let order = Order::new(history, options.initial.revision())?;
-    realtime::check(history, &order, options)?;
+/// As [`check`], of records. `stop` is asked every thousand operations or so: true ends the check.
+#[must_use]
+pub fn check_records(records: &Records<'_>, options: &Options, stop: Stop<'_>) -> Verdict {
+    match judge(records, options, stop, !records.watches().is_empty()) {
+        Ok(_) => Verdict::Valid,
+        Err(verdict) => verdict,
+    }
+}
+
+/// Whether to give up, if anybody may say so.
+pub type Stop<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
+
+fn judge(records: &Records<'_>, options: &Options, stop: Stop<'_>, with_log: bool) -> Result<Log, Verdict> {
+    let order = Order::new(records, options.initial.revision())?;
+    realtime::check(records, &order, options)?;
     // What carries no revision is rare; without it nobody needs these.
-    let revisions = (order.has_past || order.has_missing_keys).then(|| Revisions::new(history));
+    let revisions = (order.has_past || order.has_missing_keys).then(|| Revisions::new(records));
     if order.has_leases {
-        leases::check(operations, options)?;
+        leases::check(records.rare(), options)?;
     }
     if let Some(revisions) = &revisions {
-        intervals::check_compactions(operations, revisions, options)?;
+        intervals::check_compactions(records.rare(), revisions, options)?;
     }
-    history.watches.iter().enumerate().try_for_each(|(index, stream)| watch::check_shape(index, stream))?;
+    let watches = records.watches();
+    watches.iter().enumerate().try_for_each(|(index, stream)| watch::check_shape(index, stream))?;
 
-    let store = Timeline::new(&options.initial, operations.iter().map(|operation| &operation.input));
-    let gaps = Gaps::new(history, &order, &store, options)?;
+    let store = Timeline::new(&options.initial, records);
+    let gaps = Gaps::new(records, &order, &store, options)?;
     let mut replay = Replay {
-        operations,
+        records,
         order: &order,
         gaps,
         store,
         decisions: Vec::new(),
         steps_left: options.steps_max.saturating_add(order.placed.len() as u64),
+        stop,
+        unasked: 0,
         deepest: None,
     };
     replay.run()?;
     if let Some(revisions) = revisions.filter(|_| order.has_missing_keys) {
-        intervals::check_missing_keys(operations, &revisions, &replay.store)?;
+        intervals::check_missing_keys(records.rare(), &revisions, &replay.store)?;
     }
     let log = if with_log { replay.log() } else { Log::default() };
-    for (index, stream) in history.watches.iter().enumerate() {
+    for (index, stream) in watches.iter().enumerate() {
         watch::check_content(index, stream, &log)?;
     }
     Ok(log)
@@ -129,12 +141,15 @@ pub(super) type EtcdOperation = Operation<Request, Response>;
 
 /// The replay of the order.
 struct Replay<'h> {
-    operations: &'h [EtcdOperation],
+    records: &'h Records<'h>,
     order: &'h Order,
     gaps: Gaps<'h>,
     store: Timeline<'h>,
     decisions: Vec<Decision>,
     steps_left: u64,
+    stop: Stop<'h>,
+    /// Steps since `stop` was asked.
+    unasked: u64,
     /// The conflict that was met at the greatest revision: the best reason to give.
     deepest: Option<(i64, Violation)>,
 }
@@ -145,9 +160,11 @@ enum Conflict {
     Mismatch(Vec<Keys>, i64),
     /// A revision has no explanation left, and these decisions are to blame.
     Exhausted(BTreeSet<u32>),
+    /// Somebody wants no more of it.
+    Stopped,
 }
 
-impl Replay<'_> {
+impl<'h> Replay<'h> {
     fn run(&mut self) -> Result<(), Verdict> {
         let mut at = 0;
         while let Err(conflict) = self.forward(&mut at) {
@@ -163,6 +180,7 @@ impl Replay<'_> {
             while self.store.revision() < before {
                 self.explain(*at)?;
             }
+            self.count(1)?;
             self.step(*placed)?;
             *at += 1;
         }
@@ -172,10 +190,33 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Counts steps, and asks now and then whether to go on.
+    fn count(&mut self, steps: u64) -> Result<(), Conflict> {
+        self.steps_left = self.steps_left.saturating_sub(steps);
+        self.unasked += steps;
+        if self.unasked < STEPS_UNASKED {
+            return Ok(());
+        }
+        self.unasked = 0;
+        if self.stop.is_some_and(|stop| stop()) { Err(Conflict::Stopped) } else { Ok(()) }
+    }
+
     /// Replays one operation and compares its response.
     fn step(&mut self, placed: Placed) -> Result<(), Conflict> {
-        self.steps_left = self.steps_left.saturating_sub(1);
-        let operation = &self.operations[placed.operation as usize];
+        let record = &self.records.all()[placed.operation as usize];
+        let makes = placed.role == Role::Maker;
+        let right = match self.records.rare_of(record) {
+            None => self.store.replay_plain(record, self.records.seen(record)),
+            Some(operation) => return self.step_rare(placed, operation),
+        };
+        if !right {
+            let operation = self.records.operation(placed.operation as usize).into_owned();
+            return Err(self.differs(placed, &operation));
+        }
+        if makes { self.check_watched(placed) } else { Ok(()) }
+    }
+
+    fn step_rare(&mut self, placed: Placed, operation: &EtcdOperation) -> Result<(), Conflict> {
         if let Request::LeaseRevoke { id } = operation.input {
             return self.step_revoke(placed, id);
         }
@@ -186,6 +227,11 @@ impl Replay<'_> {
         if self.store.replay(&operation.input, reply, makes, operation.call) {
             return if makes { self.check_watched(placed) } else { Ok(()) };
         }
+        Err(self.differs(placed, operation))
+    }
+
+    /// The conflict if an answer is not that of the replay.
+    fn differs(&mut self, placed: Placed, operation: &EtcdOperation) -> Conflict {
         let footprint = footprint(&operation.input);
         let why = |store: &Timeline<'_>| {
             let mut excerpt = store.excerpt(&footprint, oldest_read(&operation.input).is_some());
@@ -193,7 +239,7 @@ impl Replay<'_> {
             let expected = expected.map_or_else(|error| format!("error: {error}"), |reply| reply.to_string());
             format!("the answer at that revision is {expected}")
         };
-        Err(self.mismatch(placed, why))
+        self.mismatch(placed, why)
     }
 
     /// Whether watches saw the revision just made as it is. Without a guess before it, that is left to those
@@ -212,13 +258,14 @@ impl Replay<'_> {
 
     /// A revocation leaves no key attached, whether it made its revision or found nothing to delete.
     fn step_revoke(&mut self, placed: Placed, id: i64) -> Result<(), Conflict> {
-        let Some(key) = self.store.attached(id) else { return Ok(()) };
+        let Some(key) = self.store.attached(id).cloned() else { return Ok(()) };
         Err(self.mismatch(placed, |_| format!("at that revision {key} is still attached to it")))
     }
 
     fn mismatch(&mut self, placed: Placed, why: impl FnOnce(&Timeline<'_>) -> String) -> Conflict {
         let index = placed.operation as usize;
-        let operation = &self.operations[index];
+        let records: &'h Records<'h> = self.records;
+        let operation = &*records.operation(index);
         if self.deepest.as_ref().is_none_or(|(revision, _)| *revision < placed.revision) {
             let guesses = self.decisions.len();
             let sentence = format!(
@@ -261,7 +308,11 @@ impl Replay<'_> {
 
     /// Explains the next revision, which nobody claims.
     fn explain(&mut self, at: usize) -> Result<(), Conflict> {
-        self.decisions.push(self.gaps.decide(at, &self.store));
+        let decision = self.gaps.decide(at, &self.store);
+        // Looking for options is work, too.
+        let looked = 1 + decision.options() as u64;
+        self.decisions.push(decision);
+        self.unasked += looked;
         self.choose(true)
     }
 
@@ -286,6 +337,7 @@ impl Replay<'_> {
                 self.gaps.bearing_on(&footprint, at, &self.decisions, &self.store).into_iter().collect()
             }
             Conflict::Exhausted(blamed) => blamed,
+            Conflict::Stopped => return Err(self.stopped()),
         };
         loop {
             let Some(culprit) = blamed.pop_last() else { return Err(self.refuted()) };
@@ -301,6 +353,9 @@ impl Replay<'_> {
             self.decisions.truncate(kept);
             // Whatever is tried here instead, the others stay to blame.
             self.decisions[kept - 1].blamed.append(&mut blamed);
+            if self.count(1).is_err() {
+                return Err(self.stopped());
+            }
             if self.steps_left == 0 {
                 let why = format!("no explanation found for revision {revision} within the budget of steps");
                 return Err(Verdict::Unknown(why));
@@ -308,9 +363,17 @@ impl Replay<'_> {
             match self.choose(false) {
                 Ok(()) => return Ok(at),
                 Err(Conflict::Exhausted(others)) => blamed = others,
+                Err(Conflict::Stopped) => return Err(self.stopped()),
                 Err(Conflict::Mismatch(..)) => unreachable!("choosing compares no response"),
             }
         }
+    }
+
+    /// What is known when somebody wants no more of it.
+    fn stopped(&self) -> Verdict {
+        let (revision, last) = (self.store.revision(), self.order.last);
+        let deepest = self.deepest.as_ref().map_or(revision, |(deepest, _)| *deepest.max(&revision));
+        Verdict::Unknown(format!("the check was stopped, with revisions up to {deepest} of {last} explained"))
     }
 
     fn refuted(&mut self) -> Verdict {
@@ -320,7 +383,7 @@ impl Replay<'_> {
 
     fn log(&self) -> Log {
         let compacted =
-            self.operations.iter().any(|operation| matches!(operation.input, Request::Compact { .. }));
+            self.records.rare().iter().any(|rare| matches!(rare.operation.input, Request::Compact { .. }));
         Log { changes: self.store.log(), compacted }
     }
 }
@@ -351,5 +414,7 @@ pub(super) fn seen_versions<'r>(reply: &'r Reply, visit: &mut impl FnMut(&'r sup
     }
 }
 
+/// Steps between two questions whether to stop.
+const STEPS_UNASKED: u64 = 1024;
 /// How many writers a violation names.
 const WRITERS_MAX: usize = 4;

@@ -1,12 +1,11 @@
 //! Placing operations by the revision in their responses.
 //!
-//! One pass over the history finds everything that later steps need to know of every operation: its revision,
-//! whether it made or observed it, and its times. From then on the history itself is touched only by the
-//! replay.
+//! One pass over the records finds the revision of every operation and whether it made or observed it. A
+//! counting sort then puts them in order.
 
-use super::EtcdHistory;
 use super::order::EtcdOperation;
-use super::outcome::{Error, Reply, Response};
+use super::outcome::{Error, Reply};
+use super::records::Records;
 use super::request::Request;
 use super::watch;
 use crate::{Verdict, Violation};
@@ -16,10 +15,6 @@ use crate::{Verdict, Violation};
 pub(super) struct Placed {
     /// The revision that it made or observed.
     pub revision: i64,
-    /// When it was called.
-    pub call: u64,
-    /// When it returned.
-    pub end: u64,
     /// Its index in the history.
     pub operation: u32,
     /// What it has to do with that revision. Makers sort before observers.
@@ -60,23 +55,25 @@ pub(super) struct Order {
 
 impl Order {
     /// Places every operation whose response carries a meaningful revision.
-    pub fn new(history: &EtcdHistory, initial: i64) -> Result<Order, Verdict> {
-        let operations = &history.operations.operations;
-        let mut order = Order { placed: Vec::with_capacity(operations.len()), ..Order::default() };
-        for (index, operation) in operations.iter().enumerate() {
-            order.note(&operation.input);
-            if let Some(returned) = &operation.returned {
-                order.place(index, operation, (&returned.output, returned.at), initial)?;
+    pub fn new(records: &Records<'_>, initial: i64) -> Result<Order, Verdict> {
+        let mut order = Order { placed: Vec::with_capacity(records.len()), ..Order::default() };
+        for (index, record) in records.all().iter().enumerate() {
+            if let Some(operation) = records.rare_of(record) {
+                order.note(&operation.input);
+                order.place_rare(records, index, operation, initial)?;
+            } else {
+                let role = if record.changes() { Role::Maker } else { Role::Observer };
+                order.place(records, index, i64::from(record.revision), role, initial)?;
             }
         }
-        order.sort(operations.len(), initial);
-        order.check_makers(operations)?;
-        for response in history.watches.iter().flat_map(|stream| &stream.responses) {
+        order.sort(records.len(), initial);
+        order.check_makers(records)?;
+        for response in records.watches().iter().flat_map(|stream| &stream.responses) {
             order.shown.push((response.reach(), response.at));
         }
         order.shown.sort_unstable();
         order.last = order.placed.last().map_or(0, |last| last.revision);
-        order.last = history.watches.iter().map(watch::last_revision).fold(order.last, i64::max);
+        order.last = records.watches().iter().map(watch::last_revision).fold(order.last, i64::max);
         Ok(order)
     }
 
@@ -95,20 +92,21 @@ impl Order {
         }
     }
 
-    fn place(
+    fn place_rare(
         &mut self,
+        records: &Records<'_>,
         index: usize,
         operation: &EtcdOperation,
-        (response, end): (&Response, u64),
         initial: i64,
     ) -> Result<(), Verdict> {
+        let Some(response) = operation.output() else { return Ok(()) };
         let revision = response.revision;
         let reply = match &response.result {
             Ok(reply) => reply,
             Err(error) => {
                 self.has_missing_keys |= *error == Error::KeyNotFound;
                 if revision > 0 && shows_revision(&operation.input) {
-                    self.shown.push((revision, end));
+                    self.shown.push((revision, operation.return_time()));
                 }
                 return Ok(());
             }
@@ -119,15 +117,26 @@ impl Order {
             let why = format!("operation {index} ({operation}) has no revision in its response");
             return Err(Verdict::Unknown(why));
         }
+        self.place(records, index, revision, role, initial)
+    }
+
+    fn place(
+        &mut self,
+        records: &Records<'_>,
+        index: usize,
+        revision: i64,
+        role: Role,
+        initial: i64,
+    ) -> Result<(), Verdict> {
         let least = initial + i64::from(role == Role::Maker);
         if revision < least {
+            let operation = records.operation(index);
             let sentence = format!("{operation}: the first possible revision is {least} [#{index}]");
             return Err(Violation { rule: "one-writer", sentence, operations: vec![index] }.into());
         }
         self.has_stale |= role == Role::Stale;
         self.makers += u64::from(role == Role::Maker);
-        let placed = Placed { revision, call: operation.call, end, operation: index as u32, role };
-        self.placed.push(placed);
+        self.placed.push(Placed { revision, operation: index as u32, role });
         Ok(())
     }
 
@@ -148,7 +157,7 @@ impl Order {
         for count in &mut ends {
             end += std::mem::replace(count, end);
         }
-        let nobody = Placed { revision: 0, call: 0, end: 0, operation: 0, role: Role::Stale };
+        let nobody = Placed { revision: 0, operation: 0, role: Role::Stale };
         let mut sorted = vec![nobody; self.placed.len()];
         for placed in &self.placed {
             let next = &mut ends[bucket(placed)];
@@ -158,13 +167,15 @@ impl Order {
         self.placed = sorted;
     }
 
-    fn check_makers(&self, operations: &[EtcdOperation]) -> Result<(), Violation> {
+    fn check_makers(&self, records: &Records<'_>) -> Result<(), Violation> {
         let twice = |pair: &&[Placed]| pair[0].revision == pair[1].revision && pair[1].role == Role::Maker;
         let Some(pair) = self.placed.windows(2).find(twice) else { return Ok(()) };
         let [first, second] = [pair[0], pair[1]].map(|placed| placed.operation as usize);
         let sentence = format!(
             "two operations made revision {}: {} [#{first}], and {} [#{second}]",
-            pair[0].revision, operations[first], operations[second]
+            pair[0].revision,
+            records.operation(first),
+            records.operation(second)
         );
         Err(Violation { rule: "one-writer", sentence, operations: vec![first, second] })
     }

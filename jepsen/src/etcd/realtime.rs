@@ -7,9 +7,9 @@
 
 use std::collections::HashMap;
 
-use super::EtcdHistory;
-use super::order::{EtcdOperation, Options};
+use super::order::Options;
 use super::placing::{Order, Placed, Role, shows_revision};
+use super::records::Records;
 use crate::Violation;
 
 /// The floors of all operations.
@@ -20,26 +20,26 @@ pub(super) struct Revisions {
 }
 
 impl Revisions {
-    pub fn new(history: &EtcdHistory) -> Revisions {
-        let operations = &history.operations.operations;
-        let mut returns: Vec<(u64, i64, u32)> = Vec::with_capacity(operations.len());
-        for (index, operation) in operations.iter().enumerate() {
-            if let Some(returned) = &operation.returned
-                && shows_revision(&operation.input)
-                && returned.output.revision > 0
-            {
-                returns.push((returned.at, returned.output.revision, index as u32));
+    pub fn new(records: &Records<'_>) -> Revisions {
+        let mut returns: Vec<(u64, i64, u32)> = Vec::with_capacity(records.len());
+        for (index, record) in records.all().iter().enumerate() {
+            let counts = records
+                .rare_of(record)
+                .is_none_or(|operation| operation.returned.is_some() && shows_revision(&operation.input));
+            let revision = records.revision(index);
+            if counts && revision > 0 {
+                returns.push((record.end, revision, index as u32));
             }
         }
-        for response in history.watches.iter().flat_map(|stream| &stream.responses) {
+        for response in records.watches().iter().flat_map(|stream| &stream.responses) {
             returns.push((response.at, response.reach(), NOBODY));
         }
         returns.sort();
-        let mut calls: Vec<(u64, u32)> =
-            operations.iter().enumerate().map(|(index, operation)| (operation.call, index as u32)).collect();
+        let calls = records.all().iter().enumerate().map(|(index, record)| (record.call, index as u32));
+        let mut calls: Vec<(u64, u32)> = calls.collect();
         calls.sort();
 
-        let mut floors = vec![(0, NOBODY); operations.len()];
+        let mut floors = vec![(0, NOBODY); records.len()];
         let mut floor = (0, NOBODY);
         let mut returns = returns.into_iter().peekable();
         for (call, index) in calls {
@@ -65,10 +65,9 @@ impl Revisions {
 }
 
 /// Nobody goes back behind what was shown before it was called.
-pub(super) fn check(history: &EtcdHistory, order: &Order, options: &Options) -> Result<(), Violation> {
-    let operations = &history.operations.operations;
-    if !is_in_order(order) {
-        let revisions = Revisions::new(history);
+pub(super) fn check(records: &Records<'_>, order: &Order, options: &Options) -> Result<(), Violation> {
+    if !is_in_order(records, order) {
+        let revisions = Revisions::new(records);
         for placed in &order.placed {
             let index = placed.operation as usize;
             let (floor, by) = revisions.floors[index];
@@ -78,13 +77,13 @@ pub(super) fn check(history: &EtcdHistory, order: &Order, options: &Options) -> 
                 Role::Stale => true,
             };
             if !in_order {
-                return Err(back_in_time(operations, index, floor, by));
+                return Err(back_in_time(records, index, floor, by));
             }
         }
         unreachable!("the two ways to compare with real time agree");
     }
     if options.members_never_go_back && order.has_stale {
-        check_members(operations, &order.placed)
+        check_members(records, &order.placed)
     } else {
         Ok(())
     }
@@ -92,7 +91,8 @@ pub(super) fn check(history: &EtcdHistory, order: &Order, options: &Options) -> 
 
 /// Goes through the revisions backwards: whoever was called after a greater one had been shown is too late,
 /// and a maker also if its own had been.
-fn is_in_order(order: &Order) -> bool {
+fn is_in_order(records: &Records<'_>, order: &Order) -> bool {
+    let times = |placed: &Placed| &records.all()[placed.operation as usize];
     let mut shown = order.shown.iter().rev().peekable();
     let mut least = u64::MAX;
     let mut end = order.placed.len();
@@ -106,16 +106,16 @@ fn is_in_order(order: &Order) -> bool {
         while start > 0 && order.placed[start - 1].revision == revision {
             start -= 1;
             let placed = &order.placed[start];
-            if placed.role == Role::Observer && least < placed.call {
+            if placed.role == Role::Observer && least < times(placed).call {
                 return false;
             }
-            least_here = least_here.min(placed.end);
+            least_here = least_here.min(times(placed).end);
         }
         while let Some((_, at)) = shown.next_if(|(shown, _)| *shown == revision) {
             least_here = least_here.min(*at);
         }
         let first = &order.placed[start];
-        if first.role == Role::Maker && least_here < first.call {
+        if first.role == Role::Maker && least_here < times(first).call {
             return false;
         }
         (least, end) = (least_here, start);
@@ -123,11 +123,11 @@ fn is_in_order(order: &Order) -> bool {
     true
 }
 
-fn back_in_time(operations: &[EtcdOperation], index: usize, floor: i64, by: u32) -> Violation {
-    let operation = &operations[index];
-    let before = match operations.get(by as usize) {
-        Some(earlier) => format!("{earlier} [#{by}] had returned before it was called"),
-        None => format!("a watch had shown revision {floor} before it was called"),
+fn back_in_time(records: &Records<'_>, index: usize, floor: i64, by: u32) -> Violation {
+    let operation = records.operation(index);
+    let before = match by {
+        0..NOBODY => format!("{} [#{by}] had returned before it was called", records.operation(by as usize)),
+        NOBODY => format!("a watch had shown revision {floor} before it was called"),
     };
     let mut shown = vec![index];
     shown.extend((by != NOBODY).then_some(by as usize));
@@ -136,11 +136,10 @@ fn back_in_time(operations: &[EtcdOperation], index: usize, floor: i64, by: u32)
 }
 
 /// The states that one member answers from its own never go back.
-fn check_members(operations: &[EtcdOperation], placed: &[Placed]) -> Result<(), Violation> {
+fn check_members(records: &Records<'_>, placed: &[Placed]) -> Result<(), Violation> {
     let mut by_member: HashMap<u64, Vec<&Placed>> = HashMap::new();
     for placed in placed {
-        let member = operations[placed.operation as usize].output().and_then(|response| response.member);
-        if let Some(member) = member {
+        if let Some(member) = records.member(placed.operation as usize) {
             by_member.entry(member).or_default().push(placed);
         }
     }
@@ -151,15 +150,14 @@ fn check_members(operations: &[EtcdOperation], placed: &[Placed]) -> Result<(), 
             continue;
         }
         let mut returns = placed.clone();
-        returns.sort_by_key(|placed| operations[placed.operation as usize].return_time());
-        placed.sort_by_key(|placed| operations[placed.operation as usize].call);
+        returns.sort_by_key(|placed| records.all()[placed.operation as usize].end);
+        placed.sort_by_key(|placed| records.all()[placed.operation as usize].call);
         let mut floor: Option<&Placed> = None;
         let mut returns = returns.into_iter().peekable();
         for read in placed {
-            let operation = &operations[read.operation as usize];
-            while let Some(earlier) =
-                returns.next_if(|earlier| operations[earlier.operation as usize].precedes(operation))
-            {
+            let is_before =
+                |earlier: &&Placed| records.precedes(earlier.operation as usize, read.operation as usize);
+            while let Some(earlier) = returns.next_if(is_before) {
                 if floor.is_none_or(|floor| floor.revision < earlier.revision) {
                     floor = Some(earlier);
                 }
@@ -169,7 +167,8 @@ fn check_members(operations: &[EtcdOperation], placed: &[Placed]) -> Result<(), 
             else {
                 continue;
             };
-            let earlier = &operations[floor.operation as usize];
+            let earlier = records.operation(floor.operation as usize);
+            let operation = records.operation(read.operation as usize);
             let sentence = format!(
                 "member {member:x} went back: it answered {earlier} [#{}], and after that {operation} [#{}]",
                 floor.operation, read.operation

@@ -399,13 +399,13 @@ pub(super) struct Compared<'a> {
     pub create_revision: i64,
     pub mod_revision: i64,
     pub lease: i64,
-    pub value: &'a Bytes,
+    pub value: &'a [u8],
 }
 
 impl Compared<'_> {
     fn of(kv: &KeyValue) -> Compared<'_> {
         let KeyValue { version, create_revision, mod_revision, lease, ref value, .. } = *kv;
-        Compared { version, create_revision, mod_revision, lease, value }
+        Compared { version, create_revision, mod_revision, lease, value: value.as_slice() }
     }
 }
 
@@ -420,7 +420,7 @@ pub(super) fn relates(version: Option<Compared<'_>>, compare: &Compare) -> bool 
         Target::Mod(target) => number(|version| version.mod_revision, target),
         Target::Lease(target) => number(|version| version.lease, target),
         Target::Value(target) => match &version {
-            Some(version) => version.value.cmp(target),
+            Some(version) => version.value.cmp(target.as_slice()),
             None => return false,
         },
     };

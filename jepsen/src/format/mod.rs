@@ -21,12 +21,16 @@ pub mod jepsen;
 pub mod json;
 pub mod lines;
 pub mod log;
+mod quick;
+mod scan;
 pub mod sessions;
+mod stream;
 mod write;
 
+pub use stream::{ReadError, read_from};
 pub use write::{WriteError, write};
 
-use crate::etcd::EtcdHistory;
+use crate::etcd::Records;
 use crate::history::History;
 use jepsen::{Answer, Ask};
 
@@ -36,7 +40,7 @@ pub enum Recording {
     /// Operations named by Jepsen's `:f`, to be given a meaning by a model.
     Named(History<Ask, Answer>),
     /// etcd's own operations.
-    Etcd(EtcdHistory),
+    Etcd(Box<Records<'static>>),
     /// Transactions that say themselves how to judge them.
     Case(Box<case::Case>),
     /// Transactions of sessions, without times.
@@ -157,7 +161,7 @@ pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<
         Format::Json => Ok(Recording::Named(jepsen::pair(json::events(text)?, options)?)),
         Format::Log => Ok(Recording::Named(jepsen::pair(log::events(text)?, options)?)),
         Format::Lines => Ok(Recording::Named(lines::read_named(text)?)),
-        Format::Etcd => Ok(Recording::Etcd(lines::read_etcd(text)?)),
+        Format::Etcd => Ok(Recording::Etcd(Box::new(lines::read_etcd(text)?))),
         Format::Case => Ok(Recording::Case(Box::new(case::read(text)?))),
         Format::Sessions => Ok(Recording::Sessions(sessions::read_text(text)?)),
         Format::Robustness => Ok(Recording::Robustness(Box::new(crate::robustness::read(text)?))),

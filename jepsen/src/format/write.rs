@@ -23,7 +23,7 @@ pub enum WriteError {
 pub fn write(recording: &Recording, format: Format, mut to: impl Write) -> Result<(), WriteError> {
     let history = match recording {
         Recording::Etcd(history) if matches!(format, Format::Etcd | Format::Lines) => {
-            return Ok(lines::write_etcd(history, to)?);
+            return Ok(lines::write_records(history, to)?);
         }
         Recording::Etcd(_) => {
             return Err(WriteError::Unfit("a history of etcd can be written in the format etcd only"));

@@ -163,9 +163,8 @@ impl Register {
         &self,
         operations: &[&Operation<RegisterInput, RegisterOutput>],
     ) -> Option<Result<(), Refutation>> {
-        let mut numbers: FastMap<&Value, (u32, bool)> = FastMap::default();
-        numbers.insert(&self.initial, (0, true));
         let mut plain = Vec::with_capacity(operations.len());
+        let mut values = Vec::with_capacity(operations.len());
         let mut kept = Vec::with_capacity(operations.len());
         for (index, operation) in operations.iter().enumerate() {
             let (value, is_write) = match (&operation.input, operation.output()) {
@@ -174,20 +173,54 @@ impl Register {
                 (RegisterInput::Write(_, value), _) => (value, true),
                 _ => return None,
             };
-            let next = numbers.len() as u32;
-            let (number, written) = numbers.entry(value).or_insert((next, false));
-            if is_write && std::mem::replace(written, true) {
+            kept.push(index as u32);
+            let (call, end) = (operation.call, operation.return_time());
+            plain.push(RegisterOperation { call, end, value: 0, is_write });
+            values.push(value);
+        }
+        let (numbers, count) = number(&self.initial, &values);
+        let mut written = vec![false; count];
+        written[0] = true;
+        for (operation, number) in plain.iter_mut().zip(numbers) {
+            operation.value = number;
+            if operation.is_write && std::mem::replace(&mut written[number as usize], true) {
                 return None;
             }
-            let (call, end) = (operation.call, operation.return_time());
-            plain.push(RegisterOperation { call, end, value: *number, is_write });
-            kept.push(index);
         }
-        let Err((shown, why)) = zones::check(&plain, numbers.len()) else { return Some(Ok(())) };
-        let shown: Vec<usize> = shown.into_iter().map(|index| kept[index]).collect();
+        let Err((shown, why)) = zones::check(&plain, count) else { return Some(Ok(())) };
+        let shown: Vec<usize> = shown.into_iter().map(|index| kept[index] as usize).collect();
         let offender = operations[shown[0]];
         let what = self.describe(&offender.input, offender.output());
         let sentence = format!("process {} {what}, which {why}", offender.process);
         Some(Err(Refutation { operations: shown, sentence }))
     }
+}
+
+/// Numbers the values from one on; the initial one is zero. Also gives how many numbers there are. Whole numbers that lie close together, as counters give them, need no table of
+/// what was met.
+fn number(initial: &Value, values: &[&Value]) -> (Vec<u32>, usize) {
+    let whole = |value: &Value| if let Value::Int(number) = value { Some(*number) } else { None };
+    let (mut least, mut greatest, mut are_whole) = (i64::MAX, i64::MIN, true);
+    for value in values.iter().filter(|value| **value != initial) {
+        let number = whole(value);
+        are_whole &= number.is_some();
+        (least, greatest) =
+            number.map_or((least, greatest), |number| (least.min(number), greatest.max(number)));
+    }
+    let width = greatest.checked_sub(least).and_then(|width| usize::try_from(width).ok());
+    if let Some(width) = width.filter(|width| are_whole && *width <= values.len() * 4) {
+        let number = |value: &&Value| match whole(value) {
+            Some(number) if *value != initial => (number - least) as u32 + 1,
+            _ => 0,
+        };
+        return (values.iter().map(number).collect(), width + 2);
+    }
+    let mut numbers: FastMap<&Value, u32> = FastMap::default();
+    numbers.insert(initial, 0);
+    let mut list = Vec::with_capacity(values.len());
+    for value in values {
+        let next = numbers.len() as u32;
+        list.push(*numbers.entry(value).or_insert(next));
+    }
+    (list, numbers.len())
 }

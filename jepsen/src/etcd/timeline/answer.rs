@@ -6,7 +6,7 @@ use crate::etcd::outcome::{KeyValue, Reply};
 use crate::etcd::request::{Compare, Delete, Put, Range, Request, SortOrder, SortTarget, Txn};
 use crate::etcd::store;
 
-impl<'h> Timeline<'h> {
+impl Timeline<'_> {
     pub(super) fn begin(&mut self, request: &Request) {
         self.begun = self.journal.len();
         self.path.clear();
@@ -28,7 +28,9 @@ impl<'h> Timeline<'h> {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        let relates = |version: Option<&Version<'h>>| store::relates(version.map(Version::compared), compare);
+        let relates = |version: Option<&Version>| {
+            store::relates(version.map(|version| self.compared(version)), compare)
+        };
         if compare.keys.is_single() {
             return relates(self.current(compare.keys.key.as_slice()));
         }
@@ -67,7 +69,7 @@ impl<'h> Timeline<'h> {
     }
 
     /// Does it. False if `reply` is given and is not the answer; then some of it may not be done.
-    pub(super) fn perform(&mut self, request: &'h Request, reply: Option<&Reply>) -> bool {
+    pub(super) fn perform(&mut self, request: &Request, reply: Option<&Reply>) -> bool {
         match (request, reply) {
             (Request::Range(_), None) => true,
             (Request::Range(range), Some(reply)) => self.is_range(range, reply),
@@ -97,14 +99,14 @@ impl<'h> Timeline<'h> {
         }
     }
 
-    fn put(&mut self, put: &'h Put, reply: Option<&Reply>) -> bool {
+    fn put(&mut self, put: &Put, reply: Option<&Reply>) -> bool {
         let id = self.id(put.key.as_slice()).expect("the keys of all puts are numbered");
         let before = self.present(id);
         if let Some(reply) = reply {
             let Reply::Put { previous } = reply else { return false };
             let right = match (before.filter(|_| put.prev_kv), previous) {
                 (None, None) => true,
-                (Some(before), Some(seen)) => before.equals(seen, false) && seen.key == put.key,
+                (Some(before), Some(seen)) => self.is_shown(before, seen, false) && seen.key == put.key,
                 _ => false,
             };
             if !right {
@@ -116,7 +118,7 @@ impl<'h> Timeline<'h> {
             revision,
             value: match before {
                 Some(before) if put.ignore_value => before.value,
-                _ => Some(&put.value),
+                _ => self.atom(put.value.as_slice()).expect("what may be written has a number"),
             },
             create_revision: before.map_or(revision, |before| before.create_revision),
             version: before.map_or(0, |before| before.version) + 1,
@@ -158,8 +160,8 @@ impl<'h> Timeline<'h> {
     }
 
     fn is_version(&self, id: KeyId, revision: i64, seen: &KeyValue, keys_only: bool) -> bool {
-        seen.key == *self.keys[id as usize]
-            && self.at(id, revision).is_some_and(|version| version.equals(seen, keys_only))
+        seen.key == self.keys[id as usize]
+            && self.at(id, revision).is_some_and(|version| self.is_shown(version, seen, keys_only))
     }
 
     /// Whether `reply` is what a range answers now.
@@ -178,7 +180,7 @@ impl<'h> Timeline<'h> {
         self.for_each(&range.keys, revision, |id, version| {
             if count < limit {
                 right &= seen.get(count).is_some_and(|seen| {
-                    version.equals(seen, range.keys_only) && seen.key == *self.keys[id as usize]
+                    self.is_shown(version, seen, range.keys_only) && seen.key == self.keys[id as usize]
                 });
             }
             count += 1;

@@ -5,35 +5,40 @@
 //!
 //! * keys are numbers in the order of the keys, so that a range of keys is a range of numbers, and a bit per
 //!   key says whether it is there;
-//! * versions borrow their values from the requests that wrote them;
+//! * values are numbers, too;
 //! * an answer is compared while it is found, and never built;
 //! * every change is written to a journal, so that the latest revision can be taken back.
 //!
-//! Requests are done in `answer`. Leases and compactions are left out: the engine does
+//! Requests are done in `answer`, plain ones, which need no request, in `plain`. Leases and compactions are left out: the engine does
 //! not know where between two revisions a lease was granted or a compaction was done, and judges these by
 //! their times. The tests hold the two stores against each other, answer by answer.
 
 mod answer;
+mod plain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range as Span;
 
 use super::outcome::{KeyValue, Reply};
+use super::records::{Atom, Atoms, Kind, NO_ATOM, Records};
 use super::request::{Bytes, Keys, Request};
 use super::store::{Compared, Store};
 use super::watch::{Change, Event};
-use crate::hash::FastMap;
 
 /// The number of a key: its rank among all keys that anybody may write.
 pub(super) type KeyId = u32;
 
 /// All versions of all keys, as far as the replay has come.
 pub(super) struct Timeline<'h> {
+    atoms: &'h Atoms,
+    /// What the initial state has and the history has not; numbered behind the others.
+    more_atoms: Atoms,
     /// In order.
-    keys: Vec<&'h Bytes>,
-    ids: FastMap<&'h [u8], KeyId>,
+    keys: Vec<Bytes>,
+    /// By atom: the number of the key, or [`NOT_WRITTEN`].
+    ids: Vec<KeyId>,
     /// By key, in the order of their revisions.
-    versions: Vec<Vec<Version<'h>>>,
+    versions: Vec<Vec<Version>>,
     /// A bit per key: whether it is there.
     live: Vec<u64>,
     /// The keys of each lease that has any.
@@ -53,10 +58,10 @@ pub(super) struct Timeline<'h> {
 
 /// What became of a key at a revision.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Version<'h> {
+pub(super) struct Version {
     pub revision: i64,
-    /// Nothing: it was deleted.
-    value: Option<&'h Bytes>,
+    /// None: it was deleted.
+    value: Atom,
     create_revision: i64,
     version: i64,
     lease: i64,
@@ -72,27 +77,30 @@ struct Made {
 }
 
 impl<'h> Timeline<'h> {
-    /// A store that begins as `initial` and in which nothing but `requests` will be done.
-    pub fn new(initial: &'h Store, requests: impl Iterator<Item = &'h Request>) -> Timeline<'h> {
-        let mut ids: FastMap<&'h [u8], KeyId> = FastMap::default();
-        let mut keys: Vec<&'h Bytes> = Vec::new();
-        let mut add = |key: &'h Bytes| {
-            ids.entry(key.as_slice()).or_insert_with(|| {
-                keys.push(key);
-                0
-            });
+    /// A store that begins as `initial` and in which nothing but what is recorded will be done.
+    pub fn new(initial: &Store, records: &'h Records<'_>) -> Timeline<'h> {
+        let atoms = records.atoms();
+        let mut more_atoms = Atoms::default();
+        let mut known = |bytes: &[u8]| match atoms.find(bytes) {
+            Some(atom) => atom,
+            None => atoms.len() as Atom + more_atoms.intern(bytes),
         };
-        initial.keys().for_each(&mut add);
-        requests.for_each(|request| written_keys(request, &mut add));
-        keys.sort_unstable();
-        for (id, key) in keys.iter().enumerate() {
-            ids.insert(key.as_slice(), id as KeyId);
+        let mut written: Vec<Atom> = initial.keys().map(|key| known(key.as_slice())).collect();
+        initial.all_versions().filter_map(|(_, _, kv)| kv).for_each(|kv| {
+            known(kv.value.as_slice());
+        });
+        for rare in records.rare() {
+            written_keys(&rare.operation.input, &mut |key| {
+                written.push(atoms.find(key.as_slice()).expect("what may be written has a number"));
+            });
         }
         let mut timeline = Timeline {
-            versions: vec![Vec::new(); keys.len()],
-            live: vec![0; keys.len().div_ceil(64)],
-            keys,
-            ids,
+            ids: vec![NOT_WRITTEN; atoms.len() + more_atoms.len()],
+            atoms,
+            more_atoms,
+            versions: Vec::new(),
+            live: Vec::new(),
+            keys: Vec::new(),
             attached: BTreeMap::new(),
             initial: initial.revision(),
             revision: initial.revision(),
@@ -102,12 +110,49 @@ impl<'h> Timeline<'h> {
             used: 0,
             begun: 0,
         };
+        timeline.number_keys(written, records);
         for (key, revision, kv) in initial.all_versions() {
-            let id = timeline.ids[key.as_slice()];
-            timeline.push(id, Version::of(revision, kv));
+            let id = timeline.id(key.as_slice()).expect("the initial keys are numbered");
+            let version = timeline.version(revision, kv);
+            timeline.push(id, version);
         }
         timeline.journal.clear();
         timeline
+    }
+
+    /// Numbers these keys, and those that plain operations write, in their order.
+    fn number_keys(&mut self, mut written: Vec<Atom>, records: &Records<'_>) {
+        let writes = |kind: Kind| matches!(kind, Kind::Put | Kind::Guarded);
+        let plain = records.all().iter().filter(|record| writes(record.kind)).map(|record| record.key);
+        let mut keys: Vec<Atom> = Vec::new();
+        for atom in written.drain(..).chain(plain) {
+            let id = &mut self.ids[atom as usize];
+            if *id == NOT_WRITTEN {
+                *id = 0;
+                keys.push(atom);
+            }
+        }
+        keys.sort_unstable_by(|left, right| self.bytes(*left).cmp(self.bytes(*right)));
+        for (id, atom) in (0..).zip(&keys) {
+            self.ids[*atom as usize] = id;
+        }
+        self.keys = keys.iter().map(|atom| Bytes::from(self.bytes(*atom))).collect();
+        self.versions = vec![Vec::new(); keys.len()];
+        self.live = vec![0; keys.len().div_ceil(64)];
+    }
+
+    /// The bytes of an atom.
+    fn bytes(&self, atom: Atom) -> &[u8] {
+        match (atom as usize).checked_sub(self.atoms.len()) {
+            None => self.atoms.get(atom),
+            Some(more) => self.more_atoms.get(more as Atom),
+        }
+    }
+
+    /// The atom of some bytes, if they have one.
+    pub fn atom(&self, bytes: &[u8]) -> Option<Atom> {
+        let more = || self.more_atoms.find(bytes).map(|more| self.atoms.len() as Atom + more);
+        self.atoms.find(bytes).or_else(more)
     }
 
     /// The latest revision.
@@ -117,7 +162,7 @@ impl<'h> Timeline<'h> {
 
     /// Does `request` and compares the answer with `reply`. False, and nothing done, if that is not the
     /// answer, or if it does not `make` a revision, or makes one.
-    pub fn replay(&mut self, request: &'h Request, reply: &Reply, make: bool, since: u64) -> bool {
+    pub fn replay(&mut self, request: &Request, reply: &Reply, make: bool, since: u64) -> bool {
         self.begin(request);
         let permitted = self.is_permitted(request)
             && self.perform(request, Some(reply))
@@ -131,7 +176,7 @@ impl<'h> Timeline<'h> {
     }
 
     /// Does `request`, whatever it answers. False if that changes nothing.
-    pub fn apply(&mut self, request: &'h Request, since: u64) -> bool {
+    pub fn apply(&mut self, request: &Request, since: u64) -> bool {
         self.begin(request);
         if self.is_permitted(request) {
             self.perform(request, None);
@@ -161,11 +206,16 @@ impl<'h> Timeline<'h> {
 
     /// The number of a key, if anybody may write it.
     pub fn id(&self, key: &[u8]) -> Option<KeyId> {
-        self.ids.get(key).copied()
+        self.id_of(self.atom(key)?)
+    }
+
+    /// The number of a key by its atom, if anybody may write it.
+    pub fn id_of(&self, key: Atom) -> Option<KeyId> {
+        Some(self.ids[key as usize]).filter(|id| *id != NOT_WRITTEN)
     }
 
     /// The present version of a key.
-    pub fn current(&self, key: &[u8]) -> Option<&Version<'h>> {
+    pub fn current(&self, key: &[u8]) -> Option<&Version> {
         self.present(self.id(key)?)
     }
 
@@ -183,20 +233,18 @@ impl<'h> Timeline<'h> {
     /// Every change of a key: its revision, and whether it was a put.
     pub fn changes(&self, key: &[u8]) -> impl Iterator<Item = (i64, bool)> {
         let versions = self.id(key).map_or(&[][..], |id| &self.versions[id as usize]);
-        versions.iter().map(|version| (version.revision, version.value.is_some()))
+        versions.iter().map(|version| (version.revision, version.is_there()))
     }
 
     /// Whether `kv` is the present version of its key.
     pub fn is_present(&self, kv: &KeyValue) -> bool {
-        self.id(kv.key.as_slice()).is_some_and(|id| {
-            self.present(id)
-                .is_some_and(|version| version.equals(kv, false) && self.keys[id as usize] == &kv.key)
-        })
+        let present = self.id(kv.key.as_slice()).and_then(|id| self.present(id));
+        present.is_some_and(|version| self.is_shown(version, kv, false))
     }
 
     /// A key that is attached to a lease.
-    pub fn attached(&self, lease: i64) -> Option<&'h Bytes> {
-        self.attached.get(&lease)?.first().map(|id| self.keys[*id as usize])
+    pub fn attached(&self, lease: i64) -> Option<&Bytes> {
+        self.attached.get(&lease)?.first().map(|id| &self.keys[*id as usize])
     }
 
     /// Whether the latest revision deleted `key`.
@@ -255,14 +303,14 @@ impl<'h> Timeline<'h> {
         }
     }
 
-    fn shown(&self, id: KeyId, version: &Version<'h>) -> Option<KeyValue> {
-        version.value.map(|_| self.show(id, version))
+    fn shown(&self, id: KeyId, version: &Version) -> Option<KeyValue> {
+        version.is_there().then(|| self.show(id, version))
     }
 
-    fn show(&self, id: KeyId, version: &Version<'h>) -> KeyValue {
+    fn show(&self, id: KeyId, version: &Version) -> KeyValue {
         KeyValue {
             key: self.keys[id as usize].clone(),
-            value: version.value.cloned().unwrap_or_default(),
+            value: Bytes::from(self.bytes(version.value)),
             create_revision: version.create_revision,
             mod_revision: version.revision,
             version: version.version,
@@ -270,11 +318,11 @@ impl<'h> Timeline<'h> {
         }
     }
 
-    fn present(&self, id: KeyId) -> Option<&Version<'h>> {
-        self.versions[id as usize].last().filter(|version| version.value.is_some())
+    fn present(&self, id: KeyId) -> Option<&Version> {
+        self.versions[id as usize].last().filter(|version| version.is_there())
     }
 
-    fn at(&self, id: KeyId, revision: i64) -> Option<&Version<'h>> {
+    fn at(&self, id: KeyId, revision: i64) -> Option<&Version> {
         let versions = &self.versions[id as usize];
         let last = match versions.last() {
             Some(last) if last.revision <= revision => last,
@@ -283,7 +331,7 @@ impl<'h> Timeline<'h> {
                 versions[..after].last()?
             }
         };
-        Some(last).filter(|version| version.value.is_some())
+        Some(last).filter(|version| version.is_there())
     }
 
     /// The numbers of the keys of a range.
@@ -317,7 +365,7 @@ impl<'h> Timeline<'h> {
     }
 
     /// Calls `visit` with the keys of a range that are there at a revision, in order.
-    fn for_each(&self, keys: &Keys, revision: i64, mut visit: impl FnMut(KeyId, &Version<'h>)) {
+    fn for_each(&self, keys: &Keys, revision: i64, mut visit: impl FnMut(KeyId, &Version)) {
         let mut span = self.span(keys);
         let present = self.revision + i64::from(self.journal.len() > self.begun);
         if revision < present {
@@ -334,10 +382,10 @@ impl<'h> Timeline<'h> {
         }
     }
 
-    fn push(&mut self, id: KeyId, version: Version<'h>) {
+    fn push(&mut self, id: KeyId, version: Version) {
         let before = self.present(id).map_or(0, |before| before.lease);
         self.attach(id, before, version.lease);
-        self.mark(id, version.value.is_some());
+        self.mark(id, version.is_there());
         self.versions[id as usize].push(version);
         self.journal.push(id);
     }
@@ -389,38 +437,48 @@ impl<'h> Timeline<'h> {
     }
 }
 
-impl<'h> Version<'h> {
-    fn of(revision: i64, kv: Option<&'h KeyValue>) -> Version<'h> {
+impl Timeline<'_> {
+    fn version(&self, revision: i64, kv: Option<&KeyValue>) -> Version {
         kv.map_or(Version::deletion(revision), |kv| Version {
             revision,
-            value: Some(&kv.value),
+            value: self.atom(kv.value.as_slice()).expect("what was written has a number"),
             create_revision: kv.create_revision,
             version: kv.version,
             lease: kv.lease,
         })
     }
 
-    fn deletion(revision: i64) -> Version<'h> {
-        Version { revision, value: None, create_revision: 0, version: 0, lease: 0 }
-    }
-
-    fn compared(&self) -> Compared<'h> {
+    fn compared(&self, version: &Version) -> Compared<'_> {
         Compared {
-            version: self.version,
-            create_revision: self.create_revision,
-            mod_revision: self.revision,
-            lease: self.lease,
-            value: self.value.expect("only versions that are there are compared"),
+            version: version.version,
+            create_revision: version.create_revision,
+            mod_revision: version.revision,
+            lease: version.lease,
+            value: self.bytes(version.value),
         }
     }
 
     /// Whether `kv` shows this version, of whatever key.
-    fn equals(&self, kv: &KeyValue, keys_only: bool) -> bool {
-        self.revision == kv.mod_revision
-            && self.create_revision == kv.create_revision
-            && self.version == kv.version
-            && self.lease == kv.lease
-            && if keys_only { kv.value.is_empty() } else { self.value == Some(&kv.value) }
+    fn is_shown(&self, version: &Version, kv: &KeyValue, keys_only: bool) -> bool {
+        version.revision == kv.mod_revision
+            && version.create_revision == kv.create_revision
+            && version.version == kv.version
+            && version.lease == kv.lease
+            && if keys_only {
+                kv.value.is_empty()
+            } else {
+                version.is_there() && self.bytes(version.value) == kv.value.as_slice()
+            }
+    }
+}
+
+impl Version {
+    fn deletion(revision: i64) -> Version {
+        Version { revision, value: NO_ATOM, create_revision: 0, version: 0, lease: 0 }
+    }
+
+    fn is_there(&self) -> bool {
+        self.value != NO_ATOM
     }
 }
 
@@ -436,3 +494,6 @@ fn written_keys<'h>(request: &'h Request, visit: &mut impl FnMut(&'h Bytes)) {
         _ => {}
     }
 }
+
+/// Nobody may write the key.
+const NOT_WRITTEN: KeyId = KeyId::MAX;

@@ -1,0 +1,59 @@
+//! What does not end by itself ends with an honest answer.
+
+mod common;
+
+use common::{Random, Shape, correct_history};
+use quorate_jepsen::Verdict;
+use quorate_jepsen::etcd::{Options, Records, check_records};
+
+const SHAPE: Shape = Shape {
+    operations: 4000,
+    processes: 8,
+    keys: 3,
+    unknown: 30,
+    values: 2,
+    everything: false,
+    plain: false,
+};
+
+#[test]
+fn a_check_of_etcd_that_is_stopped_says_how_far_it_came() {
+    let history = correct_history(&mut Random::new(1), SHAPE).history;
+    let records = Records::of(&history);
+    let stop: &(dyn Fn() -> bool + Sync) = &|| true;
+    let verdict = check_records(&records, &Options::default(), Some(stop));
+    let Verdict::Unknown(why) = verdict else { panic!("it was not stopped: {verdict}") };
+    assert!(why.starts_with("the check was stopped, with revisions up to"), "{why}");
+    let go_on: &(dyn Fn() -> bool + Sync) = &|| false;
+    let verdict = check_records(&records, &Options::default(), Some(go_on));
+    assert_eq!(verdict, Verdict::Valid);
+}
+
+#[test]
+fn a_search_for_explanations_that_runs_out_of_steps_says_so() {
+    let mut undecided = 0;
+    for seed in 0..20 {
+        let history = correct_history(&mut Random::new(seed), SHAPE).history;
+        let options = Options { steps_max: 0, ..Options::default() };
+        match check_records(&Records::of(&history), &options, None) {
+            Verdict::Valid => {}
+            Verdict::Unknown(why) => {
+                assert!(why.contains("within the budget of steps"), "{why}");
+                undecided += 1;
+            }
+            Verdict::Invalid(violation) => panic!("seed {seed}: {violation}"),
+        }
+    }
+    assert!(undecided > 0, "a third of unknown outcome with equal values leaves something to try");
+}
+
+#[test]
+fn records_open_to_what_was_recorded() {
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let shape = Shape { operations: 60, everything: seed % 2 == 0, plain: seed % 4 == 1, ..SHAPE };
+        let history = correct_history(&mut random, shape).history;
+        assert_eq!(Records::of(&history).history(), history, "seed {seed}");
+        assert_eq!(Records::from(history.clone()), Records::of(&history), "seed {seed}");
+    }
+}
