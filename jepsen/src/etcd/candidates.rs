@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::order::Options;
 use super::outcome::{Reply, Response};
 use super::records::{Atom, Rare};
-use super::request::{Bytes, Keys, Relation, Request, Target, Txn};
+use super::request::{Bytes, Compare, Keys, Put, Relation, Request, Target, Txn};
 use super::timeline::{KeyId, Timeline};
 use crate::hash::FastMap;
 
@@ -42,6 +42,8 @@ pub(super) struct Group {
     pub effect: Effect,
     /// Nothing but a put or a deletion of one key.
     pub is_plain: bool,
+    /// The mod revision that the key must have.
+    pub expects: Option<i64>,
     /// The last revision that it can make.
     pub until: i64,
     /// The unclaimed revision that has no other explanation.
@@ -57,6 +59,15 @@ pub(super) enum Effect {
     Deletion,
     /// That depends.
     Any,
+}
+
+/// What makes candidates as good as each other, the key aside. Values count where they matter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Like {
+    Put(Option<Atom>),
+    Deletion,
+    /// A put if the key has this mod revision.
+    Guarded(i64, Option<Atom>),
 }
 
 /// Collects the candidates of a history, by call.
@@ -99,21 +110,24 @@ pub(super) fn group(
     // Where values are compared, or kept, each of them matters.
     let values_matter = rare.iter().any(|rare| uses_values(&rare.operation.input));
     let mut groups: Vec<Group> = Vec::new();
-    let mut known: FastMap<(KeyId, Effect, Option<Atom>), GroupId> = FastMap::default();
+    let mut known: FastMap<(KeyId, Like), GroupId> = FastMap::default();
     for (number, candidate) in candidates.iter().enumerate() {
         let request = match candidate.cause {
             Cause::Operation(number) => Some(&rare[number as usize].operation.input),
             Cause::Expiry(_) => None,
         };
+        let value_of = |put: &Put, key: KeyId| {
+            let value = store.atom(put.value.as_slice());
+            value.filter(|value| values_matter || wanted.contains_key(&(key, *value)))
+        };
         let like = match (request, candidate.key) {
-            (Some(Request::Put(put)), Some(key))
-                if !put.ignore_value && !put.ignore_lease && put.lease == 0 =>
-            {
-                let value = store.atom(put.value.as_slice());
-                let seen = |value: &Atom| values_matter || wanted.contains_key(&(key, *value));
-                Some((key, Effect::Put, value.filter(seen)))
+            (Some(Request::Put(put)), Some(key)) if is_plain_put(put) => {
+                Some((key, Like::Put(value_of(put, key))))
             }
-            (Some(Request::Delete(_)), Some(key)) => Some((key, Effect::Deletion, None)),
+            (Some(Request::Delete(_)), Some(key)) => Some((key, Like::Deletion)),
+            (Some(Request::Txn(txn)), Some(key)) => {
+                guarded_put(txn).map(|(expected, put)| (key, Like::Guarded(expected, value_of(put, key))))
+            }
             _ => None,
         };
         let next = groups.len() as GroupId;
@@ -123,17 +137,21 @@ pub(super) fn group(
                 Some(Request::Txn(txn)) => last_chance(txn, facts, candidate.key),
                 _ => None,
             };
+            let like = like.map(|(_, like)| like);
             let effect = match (like, request) {
-                (Some((_, effect, _)), _) => effect,
+                (Some(Like::Put(_)), _) => Effect::Put,
+                (Some(Like::Deletion), _) => Effect::Deletion,
                 (None, Some(Request::Put(_))) if candidate.key.is_some() => Effect::Put,
                 _ => Effect::Any,
             };
+            let expects = if let Some(Like::Guarded(expected, _)) = like { Some(expected) } else { None };
             let until = until.unwrap_or(i64::MAX);
             groups.push(Group {
                 members: Vec::new(),
                 key: candidate.key,
                 effect,
-                is_plain: like.is_some(),
+                is_plain: like.is_some() && expects.is_none(),
+                expects,
                 until,
                 reserved: None,
             });
@@ -173,6 +191,22 @@ fn last_chance(txn: &Txn, facts: &Facts, key: Option<KeyId>) -> Option<i64> {
     })?;
     // A key that is expected to be missing may go missing again.
     if expected == 0 { None } else { facts.next_put(key, expected) }
+}
+
+fn is_plain_put(put: &Put) -> bool {
+    !put.ignore_value && !put.ignore_lease && put.lease == 0
+}
+
+/// The mod revision that a txn expects, and the put that it then does, if that is all it may do.
+fn guarded_put(txn: &Txn) -> Option<(i64, &Put)> {
+    let ([compare], [Request::Put(put)]) = (txn.compares.as_slice(), txn.success.as_slice()) else {
+        return None;
+    };
+    let Compare { keys, result: Relation::Equal, target: Target::Mod(expected) } = compare else {
+        return None;
+    };
+    let is_all = is_plain_put(put) && !txn.failure.iter().any(Request::may_write);
+    (is_all && keys.is_single() && keys.key == put.key).then_some((*expected, put))
 }
 
 /// Whether a request's effect depends on a value.

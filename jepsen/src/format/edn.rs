@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use super::FormatError;
-use super::jepsen::{Answer, Ask, Event, event};
+use super::jepsen::{Answer, Ask, Event, EventKind, event, plain_text};
 use crate::history::{History, Operation};
 use crate::value::Value;
 
@@ -45,8 +45,14 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
             _ => {}
         }
         let start = reader.at;
-        let value = reader.value()?;
         let line = reader.line(start);
+        if let Some(event) = reader.usual_event(line) {
+            events.push(event);
+            continue;
+        }
+        // From the beginning, this time with words for what is wrong.
+        (reader.at, reader.depth) = (start, 0);
+        let value = reader.value()?;
         let event = event(&value, line).map_err(|message| FormatError {
             line,
             column: reader.column(start),
@@ -203,6 +209,70 @@ impl<'t> Reader<'t> {
             Some(b')' | b']' | b'}') => Err(self.error("expected a value")),
             Some(_) => self.atom(),
         }
+    }
+
+    /// Reads a map that is an event as usual, without making a value of the map. None if it is not: then it has
+    /// to be read as any other value.
+    fn usual_event(&mut self, line: usize) -> Option<Event> {
+        if self.peek()? == b'#' {
+            self.at += 1;
+            let tag = self.token();
+            if tag.is_empty() || tag.starts_with(['_', '#']) {
+                return None;
+            }
+        }
+        if self.peek()? != b'{' {
+            return None;
+        }
+        self.at += 1;
+        self.depth = 1;
+        let (mut kind, mut process, mut f, mut key, mut about) = (None, None, None, None, None);
+        loop {
+            self.skip().ok()?;
+            match self.peek()? {
+                b'}' => break,
+                b':' => {}
+                _ => return None,
+            }
+            let name = self.token();
+            if name.len() < 2 {
+                return None;
+            }
+            self.skip().ok()?;
+            let is_new = match name {
+                ":type" => {
+                    let is_kind = match self.token() {
+                        ":invoke" => EventKind::Invoke,
+                        ":ok" => EventKind::Ok,
+                        ":fail" => EventKind::Fail,
+                        ":info" => EventKind::Info,
+                        _ => return None,
+                    };
+                    kind.replace(is_kind).is_none()
+                }
+                ":process" => process.replace(self.here().ok()?).is_none(),
+                ":f" => f.replace(self.name()?).is_none(),
+                ":key" => key.replace(self.here().ok()?).is_none(),
+                ":value" => about.replace(self.here().ok()?).is_none(),
+                _ => self.here().is_ok(),
+            };
+            if !is_new {
+                return None;
+            }
+        }
+        self.at += 1;
+        self.depth = 0;
+        let process = if let Some(Value::Int(process)) = process { Some(process) } else { None };
+        let (f, value) = (f.unwrap_or_default(), about.unwrap_or_default());
+        Some(Event { process, kind: kind?, f, key, value, line })
+    }
+
+    /// A name without its colon, or anything else as EDN.
+    fn name(&mut self) -> Option<String> {
+        if self.peek() == Some(b':') {
+            return self.token().strip_prefix(':').filter(|name| !name.is_empty()).map(str::to_owned);
+        }
+        self.here().ok().map(|value| plain_text(&value))
     }
 
     fn until(&mut self, close: u8) -> Result<Vec<Value>, FormatError> {
@@ -384,6 +454,34 @@ mod tests {
         assert_eq!(error.to_string(), "2:4: expected a value for every key of this map, found '{'");
         let error = read("[1 2").expect_err("open vector");
         assert_eq!(error.to_string(), "1:5: expected ']', the text ends");
+    }
+
+    #[test]
+    fn usual_events_are_what_any_value_would_be() {
+        let texts = [
+            "{:process 0, :type :invoke, :f :write, :key \"k\", :value [1 nil]}",
+            "#jepsen.history.Op{:index 3 :time 12 :type :ok :process :nemesis :f \"read\" :value {:a #{1}} :error [:x]}",
+        ];
+        let pieces =
+            ["", " ", "{", "}", ":", "\"", ":f :a ", "#", "#_", ";\n", "1", "nil ", ":type :ok ", "\\"];
+        let mut usual = 0;
+        for text in texts {
+            for place in 0..=text.len() {
+                for removed in [0, 1, 6] {
+                    for piece in pieces {
+                        let rest = &text[(place + removed).min(text.len())..];
+                        let text = format!("{}{piece}{rest}", &text[..place]);
+                        let mut quick = Reader::new(&text);
+                        let Some(found) = quick.usual_event(1) else { continue };
+                        let mut slow = Reader::new(&text);
+                        let expected = slow.value().map(|value| event(&value, 1));
+                        assert_eq!((expected, slow.at), (Ok(Ok(found)), quick.at), "{text}");
+                        usual += 1;
+                    }
+                }
+            }
+        }
+        assert!(usual > 1000, "many damages are harmless: {usual}");
     }
 
     #[test]

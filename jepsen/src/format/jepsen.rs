@@ -8,9 +8,8 @@
 //! Whether a failed operation still tells something (a compare-and-set that failed was an observation) is for
 //! the model to say, so failed operations are kept here.
 
-use std::collections::HashMap;
-
 use super::{FormatError, ReadOptions};
+use crate::hash::FastMap;
 use crate::history::{History, Operation, Returned};
 use crate::value::Value;
 
@@ -107,7 +106,7 @@ fn shorten(value: &Value) -> String {
 /// times.
 pub fn pair(events: Vec<Event>, options: ReadOptions) -> Result<History<Ask, Answer>, FormatError> {
     let mut history: History<Ask, Answer> = History::new();
-    let mut pending: HashMap<i64, (usize, usize)> = HashMap::new();
+    let mut pending: FastMap<i64, (usize, usize)> = FastMap::default();
     let mut events = events;
     if events.iter().all(|event| event.process.is_none()) {
         find_processes(&mut events);
@@ -188,12 +187,13 @@ fn check_same(input: &Ask, event: &Event, line: usize) -> Result<(), FormatError
 }
 
 fn ask(event: Event, options: ReadOptions) -> Result<Ask, FormatError> {
-    let (f, line) = (event.f.clone(), event.line);
     let key = match &event.key {
         Some(key) => Some(plain_text(key)),
-        None if options.independent => Some(plain_text(split(&event.value, line)?.0)),
+        None if options.independent => Some(plain_text(split(&event.value, event.line)?.0)),
         None => None,
     };
+    let mut event = event;
+    let f = std::mem::take(&mut event.f);
     Ok(Ask { f, key, value: without_key(event, options)? })
 }
 

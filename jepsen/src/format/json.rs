@@ -1,7 +1,7 @@
 //! Jepsen's events as JSON: an array of objects, or objects one after the other.
 
-use super::FormatError;
 use super::jepsen::{Event, event};
+use super::{FormatError, quick};
 use crate::value::Value;
 
 /// Reads a history.
@@ -15,11 +15,35 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
         }
         return Ok(events);
     }
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let value: serde_json::Value = serde_json::from_str(line).map_err(|error| locate(&error, index))?;
-        events.push(event(&convert(value), index + 1).map_err(|why| FormatError::at_line(index + 1, why))?);
+    let (mut at, mut index) = (0, 0);
+    while at < text.len() {
+        if let Some((event, next)) = quick::event(text, at, index + 1) {
+            events.push(event);
+            at = next;
+        } else {
+            let (line, next) = line_at(text, at);
+            events.extend(read_line(line, index)?);
+            at = next;
+        }
+        index += 1;
     }
     Ok(events)
+}
+
+fn read_line(line: &str, index: usize) -> Result<Option<Event>, FormatError> {
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
+    let value: serde_json::Value = serde_json::from_str(line).map_err(|error| locate(&error, index))?;
+    event(&convert(value), index + 1).map(Some).map_err(|why| FormatError::at_line(index + 1, why))
+}
+
+/// The line that begins at a byte of a text, and where the next one does.
+pub(super) fn line_at(text: &str, at: usize) -> (&str, usize) {
+    let line = text[at..].lines().next().unwrap_or_default();
+    let end = at + line.len();
+    let newline = text.as_bytes()[end..].iter().position(|byte| *byte == b'\n');
+    (line, newline.map_or(text.len(), |newline| end + newline + 1))
 }
 
 /// The place of a JSON error, in a text that begins `skipped` lines into the file.

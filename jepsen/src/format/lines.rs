@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FormatError;
 use super::jepsen::{Answer, Ask};
+use super::json::line_at;
 use super::{json, quick};
 use crate::etcd::{EtcdHistory, Records, Request, Response, Sharing, WatchStream};
 use crate::history::{History, Operation, Returned};
@@ -141,14 +142,6 @@ impl NamedReader {
         });
         Ok(())
     }
-}
-
-/// The line that begins at a byte of a text, and where the next one does.
-fn line_at(text: &str, at: usize) -> (&str, usize) {
-    let line = text[at..].lines().next().unwrap_or_default();
-    let end = at + line.len();
-    let newline = text.as_bytes()[end..].iter().position(|byte| *byte == b'\n');
-    (line, newline.map_or(text.len(), |newline| end + newline + 1))
 }
 
 /// Writes operations by name.

@@ -2,7 +2,7 @@
 //! record. Any line that is not as usual is given up on, and read in full by [`lines`](super::lines), which is
 //! also who finds words for what is wrong with it. So whatever is accepted here must mean the same there.
 
-use super::jepsen::{Answer, Ask};
+use super::jepsen::{Answer, Ask, Event, EventKind};
 use super::scan::{Once, Scanner};
 use crate::etcd::{Does, Guard, Plain, Shown};
 use crate::history::{Operation, Returned};
@@ -337,6 +337,42 @@ pub(super) fn named(text: &str, at: usize) -> Option<(Operation<Ask, Answer>, us
     let input = Ask { f: f?.to_owned(), key: key.map(str::to_owned), value: asked.unwrap_or_default() };
     let returned = returned.map(|at| Returned { at, output });
     Some((Operation { process: process?, call, input, returned }, scanner.at))
+}
+
+/// Reads the line that begins at a byte of a text, if it is one of Jepsen's events as usual. Gives where the next
+/// one begins.
+pub(super) fn event(text: &str, at: usize, line: usize) -> Option<(Event, usize)> {
+    let mut scanner = Scanner::new(text, at);
+    let (mut kind, mut process, mut f, mut key, mut about) = (None, None, None, None, None);
+    let mut once = Once::default();
+    scanner.object(|scanner, name| match name {
+        b"type" => {
+            let is_kind = match scanner.string()? {
+                b"invoke" => EventKind::Invoke,
+                b"ok" => EventKind::Ok,
+                b"fail" => EventKind::Fail,
+                b"info" => EventKind::Info,
+                _ => return None,
+            };
+            kind.replace(is_kind).is_none().then_some(())
+        }
+        b"process" => process.replace(scanner.signed()?).is_none().then_some(()),
+        b"f" => f.replace(scanner.text()?).is_none().then_some(()),
+        b"key" => key.replace(value(scanner, DEPTH_MAX)?).is_none().then_some(()),
+        b"value" => about.replace(value(scanner, DEPTH_MAX)?).is_none().then_some(()),
+        b"time" => {
+            once.mark(0)?;
+            scanner.signed().map(|_| ())
+        }
+        b"index" => {
+            once.mark(1)?;
+            scanner.signed().map(|_| ())
+        }
+        _ => None,
+    })?;
+    scanner.end_of_line()?;
+    let (f, value) = (f.unwrap_or_default().to_owned(), about.unwrap_or_default());
+    Some((Event { process, kind: kind?, f, key, value, line }, scanner.at))
 }
 
 /// Reads a value that holds no objects and is nested at most so deep.

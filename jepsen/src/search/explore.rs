@@ -373,8 +373,8 @@ impl<const W: usize> Seen<W> {
 /// Which writes can make which reads legal, and when they are called.
 #[derive(Default)]
 struct Producers {
-    /// By class of read, then by class of write. Empty if look-ahead is not used.
-    of_read: Vec<Vec<bool>>,
+    /// By class of read: the classes of writes, ascending. Empty if look-ahead is not used.
+    of_read: Vec<Vec<Class>>,
     /// By class of read: before which returns its producers are called, ascending.
     calls: Vec<Vec<u32>>,
 }
@@ -389,18 +389,18 @@ impl Producers {
         for (class, before) in &window.write_calls {
             calls_of_class[*class as usize].push(*before);
         }
+        let called = |class: &Class| !calls_of_class[*class as usize].is_empty();
+        let writes: Vec<Class> = (0..classes.len() as Class).filter(called).collect();
         let (mut of_read, mut calls) = (Vec::new(), Vec::new());
         for (input, output) in classes {
-            let produces = |write: usize| match output {
-                Some(output) if !calls_of_class[write].is_empty() => {
-                    model.produces(classes[write], (input, output))
-                }
-                _ => false,
-            };
-            let row: Vec<bool> = (0..classes.len()).map(produces).collect();
-            let producers = calls_of_class.iter().zip(&row).filter(|(_, produces)| **produces);
-            let mut before: Vec<u32> = producers.flat_map(|(calls, _)| calls).copied().collect();
-            before.sort_unstable();
+            let mut row = Vec::new();
+            let mut before: Vec<u32> = Vec::new();
+            if let Some(output) = output.filter(|output| model.is_read(input, Some(*output))) {
+                let produces = |write: &Class| model.produces(classes[*write as usize], (input, output));
+                row.extend(writes.iter().copied().filter(produces));
+                before.extend(row.iter().flat_map(|write| &calls_of_class[*write as usize]));
+                before.sort_unstable();
+            }
             of_read.push(row);
             calls.push(before);
         }
@@ -408,7 +408,7 @@ impl Producers {
     }
 
     fn produces(&self, write: Class, read: Class) -> bool {
-        self.of_read[read as usize][write as usize]
+        self.of_read[read as usize].binary_search(&write).is_ok()
     }
 
     /// Whether a producer is called after the return `at` and before the read returns.

@@ -4,7 +4,9 @@
 //! distinct pair of input and output is a *class*; each transition is computed once. The search then works on
 //! integers.
 
-use crate::hash::FastMap;
+use std::hash::{Hash, Hasher};
+
+use crate::hash::{FastHasher, FastMap};
 use crate::model::Model;
 
 /// The number of a state.
@@ -23,8 +25,12 @@ const CELLS_MAX: usize = 1 << 20;
 pub(super) struct States<'m, M: Model> {
     model: &'m M,
     states: Vec<M::State>,
-    ids: FastMap<M::State, StateId>,
+    /// Half of the hash of a state, and its number: states may be long, so they are kept once and compared only
+    /// with their like. Open addressing; at most half of the slots are taken.
+    slots: Vec<(u32, StateId)>,
     classes: Vec<(&'m M::Input, Option<&'m M::Output>)>,
+    /// By class: whether it leaves every state as it is.
+    reads: Vec<bool>,
     /// Row by state, column by class.
     table: Vec<StateId>,
     /// What does not fit the table.
@@ -33,11 +39,13 @@ pub(super) struct States<'m, M: Model> {
 
 impl<'m, M: Model> States<'m, M> {
     pub fn new(model: &'m M, initial: M::State, classes: Vec<(&'m M::Input, Option<&'m M::Output>)>) -> Self {
+        let reads = classes.iter().map(|(input, output)| model.is_read(input, *output)).collect();
         let mut states = States {
             model,
             states: Vec::new(),
-            ids: FastMap::default(),
+            slots: vec![FREE; 64],
             classes,
+            reads,
             table: Vec::new(),
             sparse: FastMap::default(),
         };
@@ -58,7 +66,10 @@ impl<'m, M: Model> States<'m, M> {
     }
 
     pub fn bytes(&self) -> usize {
-        self.states.len() * (size_of::<M::State>() * 2 + 32) + self.table.len() * 4 + self.sparse.len() * 24
+        self.states.len() * (size_of::<M::State>() + 32)
+            + self.slots.len() * 8
+            + self.table.len() * 4
+            + self.sparse.len() * 24
     }
 
     /// The state after an operation of `class`, or [`FORBIDDEN`].
@@ -86,6 +97,7 @@ impl<'m, M: Model> States<'m, M> {
         }
         let (input, output) = self.classes[class as usize];
         let to = match self.model.step(&self.states[from as usize], input, output) {
+            Some(_) if self.reads[class as usize] => from,
             Some(state) => self.intern(state),
             None => FORBIDDEN,
         };
@@ -99,16 +111,48 @@ impl<'m, M: Model> States<'m, M> {
     }
 
     fn intern(&mut self, state: M::State) -> StateId {
-        if let Some(id) = self.ids.get(&state) {
-            return *id;
+        let hash = hash_of(&state);
+        let mask = self.slots.len() - 1;
+        let mut place = hash as usize & mask;
+        while self.slots[place] != FREE {
+            let (known, id) = self.slots[place];
+            if known == hash && self.states[id as usize] == state {
+                return id;
+            }
+            place = (place + 1) & mask;
         }
         let id = self.states.len() as StateId;
-        self.states.push(state.clone());
-        self.ids.insert(state, id);
+        self.slots[place] = (hash, id);
+        self.states.push(state);
+        if self.states.len() * 2 > self.slots.len() {
+            self.grow();
+        }
         let cells = self.states.len() * self.classes.len();
         if cells <= CELLS_MAX {
             self.table.resize(cells, UNTRIED);
         }
         id
     }
+
+    #[cold]
+    fn grow(&mut self) {
+        let size = self.slots.len() * 2;
+        let old = std::mem::replace(&mut self.slots, vec![FREE; size]);
+        for slot in old.into_iter().filter(|slot| *slot != FREE) {
+            let mut place = slot.0 as usize & (size - 1);
+            while self.slots[place] != FREE {
+                place = (place + 1) & (size - 1);
+            }
+            self.slots[place] = slot;
+        }
+    }
 }
+
+fn hash_of(state: &impl Hash) -> u32 {
+    let mut hasher = FastHasher::default();
+    state.hash(&mut hasher);
+    (hasher.finish() >> 32) as u32
+}
+
+/// A slot that is not taken.
+const FREE: (u32, StateId) = (0, FORBIDDEN);

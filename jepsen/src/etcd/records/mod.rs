@@ -57,6 +57,8 @@ pub(super) struct Record {
     flags: u8,
 }
 
+const _: () = assert!(size_of::<Record>() == 48, "three quarters of a cache line");
+
 /// What an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

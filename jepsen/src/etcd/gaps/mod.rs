@@ -11,18 +11,24 @@
 //! The rest is tried, and must lead to a change with which all watches that cover *g* agree. The order is
 //! that of a scheduler: what some key needs soonest goes first. Every failure names the earlier guesses that
 //! are to blame, so that the replay goes back to one that can help (conflict-directed backjumping: Prosser
-//! 1993).
+//! 1993). That is `choices`; here is what is known before.
+
+mod choices;
+mod evidence;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
-use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId, UNUSED};
+use choices::Choice;
+pub(super) use choices::Decision;
+use evidence::{Sight, shows_values, value_at};
+
+use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId};
 use super::facts::Facts;
 use super::order::{Options, seen_versions};
 use super::outcome::{KeyValue, Response};
 use super::placing::{Order, Role};
 use super::records::{Atom, Records};
-use super::request::{Bytes, Keys, Request};
+use super::request::Request;
 use super::timeline::{KeyId, Timeline};
 use super::watch::Window;
 use crate::hash::FastMap;
@@ -34,7 +40,7 @@ pub(super) struct Gaps<'h> {
     /// By call.
     candidates: Vec<Candidate>,
     groups: Vec<Group>,
-    /// Groups of plain puts and deletions, and all others; those kept for one revision are in neither.
+    /// Groups of plain puts and deletions, and all others, by key; those kept for one revision are in neither.
     plain: Vec<GroupId>,
     special: Vec<GroupId>,
     /// The groups that are kept for one revision, by that.
@@ -64,42 +70,6 @@ struct Gap<'h> {
     in_time: usize,
     /// What responses and events show of it.
     evidence: Vec<Sight<'h>>,
-}
-
-/// What is seen of an unclaimed revision.
-enum Sight<'h> {
-    Put(Cow<'h, KeyValue>),
-    Deletion(&'h Bytes),
-}
-
-/// An explanation chosen for a revision that nobody claims.
-pub(super) struct Decision {
-    pub revision: i64,
-    /// Where in the order it was needed.
-    pub at: usize,
-    options: Vec<Choice>,
-    /// How many options have been tried.
-    tried: usize,
-    /// The candidate that was chosen, and the segment that it spent.
-    chosen: Option<(u32, Option<(KeyId, i64)>)>,
-    /// The earlier decisions that kept other options from working.
-    pub blamed: BTreeSet<u32>,
-}
-
-impl Decision {
-    /// How many explanations there are.
-    pub fn options(&self) -> usize {
-        self.options.len()
-    }
-}
-
-/// One way to explain a revision.
-#[derive(Clone, Copy)]
-enum Choice {
-    /// A revocation that returned it, of this lease.
-    Revocation(i64),
-    /// A candidate of this group.
-    Group(GroupId),
 }
 
 impl<'h> Gaps<'h> {
@@ -293,13 +263,14 @@ impl<'h> Gaps<'h> {
             .filter(|(_, number)| **number != CLAIMED)
             .map(|(revision, number)| (revision, *number as usize))
             .collect();
-        let groups = 0..self.groups.len() as GroupId;
-        (self.plain, self.special) = groups.partition(|id| self.groups[*id as usize].is_plain);
+        let mut groups: Vec<GroupId> = (0..self.groups.len() as GroupId).collect();
+        groups.sort_by_key(|id| self.groups[*id as usize].key);
+        (self.plain, self.special) = groups.iter().partition(|id| self.groups[**id as usize].is_plain);
         for (revision, number) in numbers {
             if self.gaps[number].evidence.is_empty() || self.revocations.contains_key(&revision) {
                 continue;
             }
-            let options = self.options(revision, store);
+            let options = self.options(revision, store, false);
             if let [Choice::Group(only)] = options[..]
                 && let [_] = self.groups[only as usize].members[..]
             {
@@ -319,195 +290,6 @@ impl<'h> Gaps<'h> {
             Cause::Operation(number) => Some(&records.rare()[number as usize].operation.input),
             Cause::Expiry(_) => None,
         }
-    }
-
-    /// All ways to explain a revision, as far as the history alone tells, the most urgent first.
-    fn options(&self, revision: i64, store: &Timeline<'h>) -> Vec<Choice> {
-        let gap = self.gap(revision);
-        let evidence = gap.map_or(&[][..], |gap| &gap.evidence);
-        let mut urgent: Vec<(u8, i64, GroupId)> = Vec::new();
-        let mut consider = |id: GroupId| {
-            let group = &self.groups[id as usize];
-            let in_time = gap.is_none_or(|gap| (group.members[0] as usize) < gap.in_time);
-            let allowed = group.until >= revision && group.reserved.is_none_or(|only| only == revision);
-            if in_time
-                && allowed
-                && self.agrees_with(group, evidence)
-                && let Some((urgency, due)) = self.urgency(group, revision)
-            {
-                urgent.push((urgency, due, id));
-            }
-        };
-        // Of plain puts, only those of a value that was seen can have made what was seen.
-        let seen = evidence.iter().find_map(|sight| match sight {
-            Sight::Put(kv) => Some(value_at(store, kv).and_then(|place| self.by_value.get(&place))),
-            Sight::Deletion(_) => None,
-        });
-        match (self.kept.get(&revision), seen) {
-            (Some(only), _) => consider(*only),
-            (None, Some(group)) => group.into_iter().chain(&self.special).for_each(|id| consider(*id)),
-            (None, None) => self.plain.iter().chain(&self.special).for_each(|id| consider(*id)),
-        }
-        urgent.sort_unstable();
-        let revocations = self.revocations.get(&revision).map_or(&[][..], Vec::as_slice);
-        let revocations = revocations.iter().map(|id| Choice::Revocation(*id));
-        revocations.chain(urgent.into_iter().map(|(_, _, id)| Choice::Group(id))).collect()
-    }
-
-    fn agrees_with(&self, group: &Group, evidence: &[Sight<'h>]) -> bool {
-        evidence.is_empty()
-            || match self.request(group) {
-                Some(request) => evidence.iter().all(|sight| could_make(request, sight)),
-                None => evidence.iter().all(|sight| matches!(sight, Sight::Deletion(_))),
-            }
-    }
-
-    /// How soon a group is needed, and when at last; none if it cannot have made the revision.
-    fn urgency(&self, group: &Group, revision: i64) -> Option<(u8, i64)> {
-        let Some(key) = group.key else { return Some((3, i64::MAX)) };
-        let Some(segment) = self.facts.segment(key, revision) else {
-            return Some((if group.effect == Effect::Deletion { 4 } else { 2 }, i64::MAX));
-        };
-        if segment.is_quiet() {
-            return None;
-        }
-        let urgency = match (group.effect, segment.puts) {
-            (Effect::Deletion, _) if !segment.may_delete => return None,
-            (Effect::Deletion, _) if segment.must_delete => 1,
-            (Effect::Deletion, _) => 5,
-            (Effect::Put, Some(0)) => return None,
-            (_, Some(_)) => 0,
-            (_, None) => 3,
-        };
-        Some((urgency, segment.last))
-    }
-
-    /// What may explain the next revision.
-    pub fn decide(&self, at: usize, store: &Timeline<'h>) -> Decision {
-        let revision = store.revision() + 1;
-        let options = self.options(revision, store);
-        Decision { revision, at, options, tried: 0, chosen: None, blamed: BTreeSet::new() }
-    }
-
-    /// Applies the next option of the last decision that works. False if there is none left.
-    pub fn choose(
-        &mut self,
-        decisions: &mut [Decision],
-        store: &mut Timeline<'h>,
-        steps_left: &mut u64,
-    ) -> bool {
-        let (last, earlier) = decisions.split_last_mut().expect("there is a decision to make");
-        let revision = last.revision;
-        while let Some(choice) = last.options.get(last.tried).copied() {
-            last.tried += 1;
-            *steps_left = steps_left.saturating_sub(1);
-            let blamed = match choice {
-                Choice::Revocation(lease) => {
-                    if store.expire(lease, 0) && self.agrees(revision, store) {
-                        return true;
-                    }
-                    self.bearing_on(&[Keys::all()], revision - 1, earlier, store)
-                }
-                Choice::Group(group) => match self.try_group(group, last, earlier, store) {
-                    Ok(()) => return true,
-                    Err(blamed) => blamed,
-                },
-            };
-            last.blamed.extend(blamed);
-        }
-        false
-    }
-
-    /// Applies a candidate of a group. If none works: the decisions to blame.
-    fn try_group(
-        &mut self,
-        id: GroupId,
-        decision: &mut Decision,
-        earlier: &[Decision],
-        store: &mut Timeline<'h>,
-    ) -> Result<(), Vec<u32>> {
-        let revision = decision.revision;
-        let in_time = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
-        let group = &self.groups[id as usize];
-        let members = group.members.iter().take_while(|member| (**member as usize) < in_time);
-        let free = members.clone().find(|member| self.candidates[**member as usize].used_by == UNUSED);
-        let Some(number) = free.copied() else {
-            return Err(members.map(|member| self.candidates[*member as usize].used_by).collect());
-        };
-        let segment =
-            group.key.and_then(|key| self.facts.segment(key, revision).map(|segment| (key, segment)));
-        let limited = segment.filter(|_| group.effect == Effect::Put);
-        let limited = limited.and_then(|(key, segment)| Some(((key, segment.last), segment.puts?)));
-        if let Some((place, puts)) = limited
-            && let Some(spent) = self.spent.get(&place).filter(|spent| spent.len() >= puts as usize)
-        {
-            return Err(spent.clone());
-        }
-        let candidate = &self.candidates[number as usize];
-        let rare = self.records.rare();
-        let changed = match candidate.cause {
-            Cause::Operation(number) => store.apply(&rare[number as usize].operation.input, candidate.call),
-            Cause::Expiry(lease) => store.expire(lease, candidate.call),
-        };
-        if !changed || !self.agrees(revision, store) {
-            let footprint = candidates::footprint(&self.candidates[number as usize], rare);
-            return Err(self.bearing_on(&footprint, revision - 1, earlier, store));
-        }
-        self.candidates[number as usize].used_by = earlier.len() as u32;
-        let place = limited.map(|(place, _)| place);
-        if let Some(place) = place {
-            self.spent.entry(place).or_default().push(earlier.len() as u32);
-        }
-        decision.chosen = Some((number, place));
-        Ok(())
-    }
-
-    /// Frees what a decision had chosen.
-    pub fn release(&mut self, decision: &mut Decision) {
-        let Some((number, place)) = decision.chosen.take() else { return };
-        self.candidates[number as usize].used_by = UNUSED;
-        if let Some(place) = place {
-            self.spent.get_mut(&place).expect("it was spent").pop();
-        }
-    }
-
-    /// The decisions that, made otherwise, could change what any of these keys held at a revision.
-    pub fn bearing_on(
-        &self,
-        footprint: &[Keys],
-        at: i64,
-        decisions: &[Decision],
-        store: &Timeline<'h>,
-    ) -> Vec<u32> {
-        // By key: when all of it was seen. What is guessed about revisions up to there changes nothing. Too
-        // many keys are taken as all of them.
-        let mut keys: Vec<(Option<KeyId>, i64)> = Vec::new();
-        for range in footprint {
-            let span = store.span(range);
-            if span.len() > SPAN_MAX {
-                keys.push((None, i64::MIN));
-                continue;
-            }
-            let known = |id| self.facts.seen_before(id, at);
-            keys.extend(span.map(|id| (Some(id), known(id))));
-        }
-        let touches = |choice: &Choice, key: Option<KeyId>| match choice {
-            Choice::Revocation(_) => true,
-            Choice::Group(group) => {
-                let of_group = self.groups[*group as usize].key;
-                of_group.is_none() || key.is_none() || key == of_group
-            }
-        };
-        let bears = |decision: &Decision| {
-            keys.iter().any(|(key, known)| {
-                decision.revision > *known && decision.options.iter().any(|choice| touches(choice, *key))
-            })
-        };
-        // Decisions are in the order of their revisions: only the last ones can bear on what was just seen.
-        let oldest = keys.iter().map(|(_, known)| *known).min().unwrap_or(i64::MAX);
-        let first = decisions.partition_point(|decision| decision.revision <= oldest);
-        let later = (first as u32..).zip(&decisions[first..]);
-        later.filter(|(_, decision)| bears(decision)).map(|(index, _)| index).collect()
     }
 
     /// Whether the revision just made agrees with everything seen of it. If not, it is taken back.
@@ -582,46 +364,5 @@ impl<'h> Gaps<'h> {
     }
 }
 
-impl Sight<'_> {
-    fn same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Sight::Put(left), Sight::Put(right)) => left == right,
-            (Sight::Deletion(left), Sight::Deletion(right)) => left == right,
-            _ => false,
-        }
-    }
-}
-
-/// The numbers of the key and the value of a version, if both may have been written.
-fn value_at(store: &Timeline<'_>, kv: &KeyValue) -> Option<(KeyId, Atom)> {
-    Some((store.id(kv.key.as_slice())?, store.atom(kv.value.as_slice())?))
-}
-
-/// Whether the versions in the reply to a request are as they were written.
-fn shows_values(request: &Request) -> bool {
-    match request {
-        Request::Range(range) => !range.keys_only,
-        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).all(shows_values),
-        _ => true,
-    }
-}
-
-/// Whether a request can have caused a sight, in whichever branch.
-fn could_make(request: &Request, sight: &Sight<'_>) -> bool {
-    match (request, sight) {
-        (Request::Put(put), Sight::Put(kv)) => {
-            put.key == kv.key && (put.ignore_value || put.value == kv.value)
-        }
-        (Request::Delete(delete), Sight::Deletion(key)) => delete.keys.contains(key.as_slice()),
-        (Request::LeaseRevoke { .. }, Sight::Deletion(_)) => true,
-        (Request::Txn(txn), _) => {
-            txn.success.iter().chain(&txn.failure).any(|request| could_make(request, sight))
-        }
-        _ => false,
-    }
-}
-
 /// Stands for the number of a gap where there is none.
 const CLAIMED: u32 = u32::MAX;
-/// With more keys than this, not every one is looked at.
-const SPAN_MAX: usize = 256;

@@ -1,0 +1,295 @@
+//! Choosing explanations: what may have made a revision, in which order it is tried, and which earlier choices are
+//! to blame if nothing works.
+
+use std::collections::BTreeSet;
+
+use super::Gaps;
+use super::evidence::{Sight, could_make, value_at};
+use crate::etcd::candidates::{self, Cause, Effect, Group, GroupId, UNUSED};
+use crate::etcd::facts::Segment;
+use crate::etcd::request::Keys;
+use crate::etcd::timeline::{KeyId, Timeline};
+
+/// An explanation chosen for a revision that nobody claims.
+pub(in crate::etcd) struct Decision {
+    pub revision: i64,
+    /// Where in the order it was needed.
+    pub at: usize,
+    options: Vec<Choice>,
+    /// How many options have been tried.
+    tried: usize,
+    /// The candidate that was chosen, and the segment that it spent.
+    chosen: Option<(u32, Option<(KeyId, i64)>)>,
+    /// The earlier decisions that kept other options from working.
+    pub blamed: BTreeSet<u32>,
+}
+
+impl Decision {
+    /// How many explanations there are.
+    pub fn options(&self) -> usize {
+        self.options.len()
+    }
+}
+
+/// One way to explain a revision.
+#[derive(Clone, Copy)]
+pub(super) enum Choice {
+    /// A revocation that returned it, of this lease.
+    Revocation(i64),
+    /// A candidate of this group.
+    Group(GroupId),
+    /// Some that write this key would have to find another version of it.
+    Unmet(KeyId),
+}
+
+/// What is known of the key of a group at a revision.
+#[derive(Default)]
+struct OfKey {
+    key: Option<KeyId>,
+    segment: Option<Segment>,
+    /// Its present mod revision, zero if it is not there.
+    modified: i64,
+}
+
+impl OfKey {
+    /// How soon a group is needed, and when at last; none if it cannot have made the revision.
+    fn urgency(&self, group: &Group) -> Option<(u8, i64)> {
+        if group.key.is_none() {
+            return Some((3, i64::MAX));
+        }
+        let Some(segment) = &self.segment else {
+            return Some((if group.effect == Effect::Deletion { 4 } else { 2 }, i64::MAX));
+        };
+        if segment.is_quiet() {
+            return None;
+        }
+        let urgency = match (group.effect, segment.puts) {
+            (Effect::Deletion, _) if !segment.may_delete => return None,
+            (Effect::Deletion, _) if segment.must_delete => 1,
+            (Effect::Deletion, _) => 5,
+            (Effect::Put, Some(0)) => return None,
+            (_, Some(_)) => 0,
+            (_, None) => 3,
+        };
+        Some((urgency, segment.last))
+    }
+}
+
+impl<'h> Gaps<'h> {
+    /// All ways to explain a revision, as far as the history alone tells, or the replay so far, the most urgent
+    /// first.
+    pub(super) fn options(&self, revision: i64, store: &Timeline<'h>, is_replayed: bool) -> Vec<Choice> {
+        let gap = self.gap(revision);
+        let evidence = gap.map_or(&[][..], |gap| &gap.evidence);
+        let mut urgent: Vec<(u8, i64, GroupId)> = Vec::new();
+        let mut unmet: Vec<KeyId> = Vec::new();
+        let mut of_key = OfKey::default();
+        let mut consider = |id: GroupId| {
+            let group = &self.groups[id as usize];
+            let in_time = gap.is_none_or(|gap| (group.members[0] as usize) < gap.in_time);
+            let allowed = group.until >= revision && group.reserved.is_none_or(|only| only == revision);
+            if !in_time || !allowed {
+                return;
+            }
+            if let Some(key) = group.key
+                && of_key.key != group.key
+            {
+                of_key = OfKey {
+                    key: group.key,
+                    segment: self.facts.segment(key, revision).copied(),
+                    modified: store.version_of(key).map_or(0, |(modified, _, _)| modified),
+                };
+            }
+            if let Some((urgency, due)) = of_key.urgency(group)
+                && self.agrees_with(group, evidence)
+            {
+                match group.expects {
+                    // All that expect something else fail for the same reason.
+                    Some(expected) if is_replayed && expected != of_key.modified => {
+                        unmet.extend(group.key.filter(|key| unmet.last() != Some(key)));
+                    }
+                    _ => urgent.push((urgency, due, id)),
+                }
+            }
+        };
+        // Of plain puts, only those of a value that was seen can have made what was seen.
+        let seen = evidence.iter().find_map(|sight| match sight {
+            Sight::Put(kv) => Some(value_at(store, kv).and_then(|place| self.by_value.get(&place))),
+            Sight::Deletion(_) => None,
+        });
+        let special = || {
+            let key = evidence.first().map(|sight| store.id(sight.key()));
+            key.map_or(&self.special[..], |key| self.special_of(key)).iter().chain(match key {
+                Some(Some(_)) => self.special_of(None),
+                _ => &[],
+            })
+        };
+        match (self.kept.get(&revision), seen) {
+            (Some(only), _) => consider(*only),
+            (None, Some(group)) => group.into_iter().chain(special()).for_each(|id| consider(*id)),
+            (None, None) => self.plain.iter().chain(special()).for_each(|id| consider(*id)),
+        }
+        urgent.sort_unstable();
+        let revocations = self.revocations.get(&revision).map_or(&[][..], Vec::as_slice);
+        let revocations = revocations.iter().map(|id| Choice::Revocation(*id));
+        let groups = urgent.into_iter().map(|(_, _, id)| Choice::Group(id));
+        revocations.chain(groups).chain(unmet.into_iter().map(Choice::Unmet)).collect()
+    }
+
+    /// The special groups that write one key, or no certain one.
+    fn special_of(&self, key: Option<KeyId>) -> &[GroupId] {
+        let of = |id: &GroupId| self.groups[*id as usize].key;
+        let start = self.special.partition_point(|id| of(id) < key);
+        let end = self.special.partition_point(|id| of(id) <= key);
+        &self.special[start..end]
+    }
+
+    fn agrees_with(&self, group: &Group, evidence: &[Sight<'h>]) -> bool {
+        evidence.is_empty()
+            || match self.request(group) {
+                Some(request) => evidence.iter().all(|sight| could_make(request, sight)),
+                None => evidence.iter().all(|sight| matches!(sight, Sight::Deletion(_))),
+            }
+    }
+
+    /// What may explain the next revision.
+    pub fn decide(&self, at: usize, store: &Timeline<'h>) -> Decision {
+        let revision = store.revision() + 1;
+        let options = self.options(revision, store, true);
+        Decision { revision, at, options, tried: 0, chosen: None, blamed: BTreeSet::new() }
+    }
+
+    /// Applies the next option of the last decision that works. False if there is none left.
+    pub fn choose(
+        &mut self,
+        decisions: &mut [Decision],
+        store: &mut Timeline<'h>,
+        steps_left: &mut u64,
+    ) -> bool {
+        let (last, earlier) = decisions.split_last_mut().expect("there is a decision to make");
+        let revision = last.revision;
+        while let Some(choice) = last.options.get(last.tried).copied() {
+            last.tried += 1;
+            *steps_left = steps_left.saturating_sub(1);
+            let blamed = match choice {
+                Choice::Revocation(lease) => {
+                    if store.expire(lease, 0) && self.agrees(revision, store) {
+                        return true;
+                    }
+                    self.bearing_on(&[Keys::all()], revision - 1, earlier, store)
+                }
+                Choice::Unmet(key) => self.bearing_on_key(key, revision - 1, earlier),
+                Choice::Group(group) => match self.try_group(group, last, earlier, store) {
+                    Ok(()) => return true,
+                    Err(blamed) => blamed,
+                },
+            };
+            last.blamed.extend(blamed);
+        }
+        false
+    }
+
+    /// Applies a candidate of a group. If none works: the decisions to blame.
+    fn try_group(
+        &mut self,
+        id: GroupId,
+        decision: &mut Decision,
+        earlier: &[Decision],
+        store: &mut Timeline<'h>,
+    ) -> Result<(), Vec<u32>> {
+        let revision = decision.revision;
+        let in_time = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
+        let group = &self.groups[id as usize];
+        let members = group.members.iter().take_while(|member| (**member as usize) < in_time);
+        let free = members.clone().find(|member| self.candidates[**member as usize].used_by == UNUSED);
+        let Some(number) = free.copied() else {
+            return Err(members.map(|member| self.candidates[*member as usize].used_by).collect());
+        };
+        let segment =
+            group.key.and_then(|key| self.facts.segment(key, revision).map(|segment| (key, segment)));
+        let limited = segment.filter(|_| group.effect == Effect::Put);
+        let limited = limited.and_then(|(key, segment)| Some(((key, segment.last), segment.puts?)));
+        if let Some((place, puts)) = limited
+            && let Some(spent) = self.spent.get(&place).filter(|spent| spent.len() >= puts as usize)
+        {
+            return Err(spent.clone());
+        }
+        let candidate = &self.candidates[number as usize];
+        let rare = self.records.rare();
+        let changed = match candidate.cause {
+            Cause::Operation(number) => store.apply(&rare[number as usize].operation.input, candidate.call),
+            Cause::Expiry(lease) => store.expire(lease, candidate.call),
+        };
+        if !changed || !self.agrees(revision, store) {
+            let footprint = candidates::footprint(&self.candidates[number as usize], rare);
+            return Err(self.bearing_on(&footprint, revision - 1, earlier, store));
+        }
+        self.candidates[number as usize].used_by = earlier.len() as u32;
+        let place = limited.map(|(place, _)| place);
+        if let Some(place) = place {
+            self.spent.entry(place).or_default().push(earlier.len() as u32);
+        }
+        decision.chosen = Some((number, place));
+        Ok(())
+    }
+
+    /// Frees what a decision had chosen.
+    pub fn release(&mut self, decision: &mut Decision) {
+        let Some((number, place)) = decision.chosen.take() else { return };
+        self.candidates[number as usize].used_by = UNUSED;
+        if let Some(place) = place {
+            self.spent.get_mut(&place).expect("it was spent").pop();
+        }
+    }
+
+    /// The decisions that, made otherwise, could change what any of these keys held at a revision.
+    pub fn bearing_on(
+        &self,
+        footprint: &[Keys],
+        at: i64,
+        decisions: &[Decision],
+        store: &Timeline<'h>,
+    ) -> Vec<u32> {
+        // By key: when all of it was seen. What is guessed about revisions up to there changes nothing. Too
+        // many keys are taken as all of them.
+        let mut keys: Vec<(Option<KeyId>, i64)> = Vec::new();
+        for range in footprint {
+            let span = store.span(range);
+            if span.len() > SPAN_MAX {
+                keys.push((None, i64::MIN));
+                continue;
+            }
+            let known = |id| self.facts.seen_before(id, at);
+            keys.extend(span.map(|id| (Some(id), known(id))));
+        }
+        self.bearing_on_all(&keys, decisions)
+    }
+
+    fn bearing_on_key(&self, key: KeyId, at: i64, decisions: &[Decision]) -> Vec<u32> {
+        self.bearing_on_all(&[(Some(key), self.facts.seen_before(key, at))], decisions)
+    }
+
+    fn bearing_on_all(&self, keys: &[(Option<KeyId>, i64)], decisions: &[Decision]) -> Vec<u32> {
+        let touches = |choice: &Choice, key: Option<KeyId>| match choice {
+            Choice::Revocation(_) => true,
+            Choice::Unmet(of) => key.is_none_or(|key| key == *of),
+            Choice::Group(group) => {
+                let of_group = self.groups[*group as usize].key;
+                of_group.is_none() || key.is_none() || key == of_group
+            }
+        };
+        let bears = |decision: &Decision| {
+            keys.iter().any(|(key, known)| {
+                decision.revision > *known && decision.options.iter().any(|choice| touches(choice, *key))
+            })
+        };
+        // Decisions are in the order of their revisions: only the last ones can bear on what was just seen.
+        let oldest = keys.iter().map(|(_, known)| *known).min().unwrap_or(i64::MAX);
+        let first = decisions.partition_point(|decision| decision.revision <= oldest);
+        let later = (first as u32..).zip(&decisions[first..]);
+        later.filter(|(_, decision)| bears(decision)).map(|(index, _)| index).collect()
+    }
+}
+
+/// With more keys than this, not every one is looked at.
+const SPAN_MAX: usize = 256;

@@ -1,0 +1,64 @@
+//! What responses and events show of a revision that nobody claims.
+
+use std::borrow::Cow;
+
+use crate::etcd::outcome::KeyValue;
+use crate::etcd::records::Atom;
+use crate::etcd::request::{Bytes, Request};
+use crate::etcd::timeline::{KeyId, Timeline};
+
+/// What is seen of an unclaimed revision.
+pub(super) enum Sight<'h> {
+    /// That it put this version.
+    Put(Cow<'h, KeyValue>),
+    /// That it deleted this key.
+    Deletion(&'h Bytes),
+}
+
+impl Sight<'_> {
+    /// The key that is seen.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Sight::Put(kv) => kv.key.as_slice(),
+            Sight::Deletion(key) => key.as_slice(),
+        }
+    }
+
+    /// Whether both say the same.
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Sight::Put(left), Sight::Put(right)) => left == right,
+            (Sight::Deletion(left), Sight::Deletion(right)) => left == right,
+            _ => false,
+        }
+    }
+}
+
+/// The numbers of the key and the value of a version, if both may have been written.
+pub(super) fn value_at(store: &Timeline<'_>, kv: &KeyValue) -> Option<(KeyId, Atom)> {
+    Some((store.id(kv.key.as_slice())?, store.atom(kv.value.as_slice())?))
+}
+
+/// Whether the versions in the reply to a request are as they were written.
+pub(super) fn shows_values(request: &Request) -> bool {
+    match request {
+        Request::Range(range) => !range.keys_only,
+        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).all(shows_values),
+        _ => true,
+    }
+}
+
+/// Whether a request can have caused a sight, in whichever branch.
+pub(super) fn could_make(request: &Request, sight: &Sight<'_>) -> bool {
+    match (request, sight) {
+        (Request::Put(put), Sight::Put(kv)) => {
+            put.key == kv.key && (put.ignore_value || put.value == kv.value)
+        }
+        (Request::Delete(delete), Sight::Deletion(key)) => delete.keys.contains(key.as_slice()),
+        (Request::LeaseRevoke { .. }, Sight::Deletion(_)) => true,
+        (Request::Txn(txn), _) => {
+            txn.success.iter().chain(&txn.failure).any(|request| could_make(request, sight))
+        }
+        _ => false,
+    }
+}
