@@ -40,6 +40,14 @@ impl Clock for SystemClock {
     }
 }
 
+/// Wall-clock time, for the names of files that people look at; no part of the system's state.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this adaptor is where time comes from")]
+pub fn seconds_since_1970() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

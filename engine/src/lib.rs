@@ -8,6 +8,7 @@
 //! - [`http`], `http2` and `grpc`: one port for gRPC and plain HTTP;
 //! - [`config`]: etcd's flags and environment variables; [`logging`] and [`metrics`] with etcd's names;
 //! - [`aside`]: what becomes of a data directory that the cluster has disowned;
+//! - [`flight`]: recordings of what happens to a member;
 //! - [`local`]: a cluster on one machine, for trying things out.
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ pub mod aside;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod flight;
 mod grpc;
 pub mod http;
 mod http2;

@@ -21,6 +21,7 @@ use crate::clock::SystemClock;
 use crate::config::url::{self, Url};
 use crate::config::{ClusterState, Config, ConfigError};
 use crate::disk::{self, DirectoryError, FileDisk};
+use crate::flight::BlackBox;
 use crate::http::{self, State};
 use crate::metrics::Metrics;
 use crate::network::TcpNetwork;
@@ -29,6 +30,7 @@ use crate::network::TcpNetwork;
 #[derive(Debug)]
 pub struct Server {
     node: NodeHandle,
+    black_box: Option<BlackBox>,
     /// Ends the serving of clients when dropped.
     serving: oneshot::Sender<()>,
     /// Ends when no client is served any more.
@@ -108,7 +110,9 @@ impl Server {
             establish(&plan(config), (&clock, &disk, &network), &mut questions, rand::random).await?;
         tracing::info!("{}", describe(&identity));
         network.begin(&identity, config.advertise_peer_urls.iter().map(Url::to_string).collect());
-        let node_config = node_config(config, identity.clone());
+        let black_box = config.flight_recorder.map(|bytes| BlackBox::new(bytes, &config.data_dir));
+        let mut node_config = node_config(config, identity.clone());
+        node_config.flight_recorder = black_box.as_ref().map(BlackBox::recorder);
         let world = (clock, disk.clone(), network);
         let node = Node::start(node_config, rand::random(), world, (inbox, receiver), questions).await?;
         let handle = node.handle.clone();
@@ -131,7 +135,7 @@ impl Server {
         });
 
         let api = Arc::new(Api::new(handle.clone(), clock, api_config(config, &identity)));
-        let state = Arc::new(State { api, metrics });
+        let state = Arc::new(State { api, metrics, black_box: black_box.clone() });
         let (serving, stop) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stop.await;
@@ -139,7 +143,7 @@ impl Server {
         let served = tokio::spawn(http::serve(client_listeners, state, http::Options::default(), stopped));
         tokio::spawn(publish(handle.clone(), config.clone(), identity));
         let election_timeout = config.election_timeout;
-        Ok(Server { node: handle, serving, served, election_timeout, failures })
+        Ok(Server { node: handle, black_box, serving, served, election_timeout, failures })
     }
 
     /// Waits until something goes wrong that ends the member.
@@ -175,6 +179,12 @@ impl Server {
             }
             Err(_) => tracing::warn!("nobody took leadership over in time; the others will elect a leader"),
         }
+    }
+
+    /// Its flight recorder, if it has one.
+    #[must_use]
+    pub fn black_box(&self) -> Option<&BlackBox> {
+        self.black_box.as_ref()
     }
 
     /// A way to the node, for programs that embed a server.

@@ -49,6 +49,7 @@ pub mod options;
 pub mod page;
 pub mod queue;
 pub mod random;
+pub mod recording;
 pub mod report;
 pub mod scenario;
 pub mod shrink;

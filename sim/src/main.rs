@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use quorate_sim::command::Overrides;
 use quorate_sim::command::mutants;
+use quorate_sim::command::recording::{self, ReplayNode};
 use quorate_sim::command::shrink::{self, Shrink};
 use quorate_sim::command::single::{self, Leave};
 use quorate_sim::command::sweep::{self, Sweep};
@@ -59,6 +60,8 @@ enum Command {
     },
     /// Finds a small schedule that still fails, and writes it as a scenario file.
     Shrink(Shrink),
+    /// Replays what a flight recorder wrote down of a member in production (`quorate --flight-recorder`).
+    ReplayNode(ReplayNode),
     /// Prints how much was simulated, on which code, with what result.
     Ledger {
         /// The file that `sweep --ledger` writes.
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Scenario { files, print, leave } => single::scenarios(&files, &leave, print),
         Command::Sweep(sweep) => sweep::sweep(&sweep),
         Command::Shrink(shrink) => shrink::shrink(&shrink),
+        Command::ReplayNode(options) => recording::replay_node(&options),
         Command::Ledger { file } => sweep::ledger(&file),
         Command::Mutants { seeds, name } => mutants::mutants(seeds, &name),
     }

@@ -128,9 +128,9 @@ pub fn install_panic_hook() {
 
 /// Runs simulated code. A panic in it is a broken property: an assertion of the product's, or a bug.
 pub fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, Violation> {
-    EXPECTED.set(true);
+    let before = EXPECTED.replace(true);
     let result = std::panic::catch_unwind(AssertUnwindSafe(run));
-    EXPECTED.set(false);
+    EXPECTED.set(before);
     result.map_err(|payload| {
         let said =
             || payload.downcast_ref::<&str>().map_or("without a text".to_owned(), |text| (*text).to_owned());

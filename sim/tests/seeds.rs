@@ -48,3 +48,19 @@ fn a_calm_run_loses_no_answer() {
     assert_eq!(summary.unknown, 0, "{summary}");
     assert!(summary.answered > 100, "{summary}");
 }
+
+/// The state that a recording begins with is taken in the middle of everything: crashes, hand-overs, snapshots that are
+/// read out or received, watchers, leases, changes of the membership. What follows must replay from its bytes.
+#[test]
+fn what_a_flight_recorder_writes_replays_and_changes_nothing() {
+    for seed in 30..38 {
+        let mut options = Options::draw(seed);
+        options.storm = std::time::Duration::from_secs(6);
+        let fly = core::Watch { fly: true, ..core::Watch::default() };
+        let flown = core::execute(&core::Plan::Drawn(&options), fly).into_result();
+        match flown {
+            Ok(summary) => assert_eq!(summary, run(&options), "seed {seed}"),
+            Err(failure) => panic!("seed {seed}: {failure}"),
+        }
+    }
+}

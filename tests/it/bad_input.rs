@@ -57,6 +57,9 @@ fn malformed_urls_and_numbers() {
         ("--initial-advertise-peer-urls", "http://127.0.0.1:2380/path"),
         ("--heartbeat-interval", "fast"),
         ("--snapshot-count", "-1"),
+        ("--flight-recorder", "yes"),
+        ("--flight-recorder", "1KiB"),
+        ("--flight-recorder", "99999999999GiB"),
     ] {
         assert_refused(&run(&[flag, value]), 2, &["invalid value", value, &flag[2..]]);
     }

@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_requests;
 mod etcdctl;
 mod failover;
+mod flight_recorder;
 mod http2;
 mod identity;
 mod jepsen_run;

@@ -300,6 +300,19 @@ impl Member {
         self.process.as_ref().expect("the member runs").signal(Signal::CONT);
     }
 
+    /// Sends a signal, and waits for the line in which the member tells what it did about it.
+    ///
+    /// # Panics
+    /// When it does not run, or does not say this.
+    pub fn signal_and_await(&mut self, signal: Signal, text: &str) -> String {
+        let process = self.process.as_ref().expect("the member runs");
+        process.signal(signal);
+        match process.await_stderr(text, Deadline::after(PATIENCE)) {
+            Ok(line) => line,
+            Err(said) => panic!("{} did not say {text:?}; it said:\n{said}", self.options.name),
+        }
+    }
+
     /// What it has logged since its last start.
     #[must_use]
     pub fn log(&self) -> String {

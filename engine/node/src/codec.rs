@@ -113,6 +113,14 @@ pub enum Kind {
     Answer = 10,
     /// The file of a data directory that is no member's yet.
     Owner = 11,
+    /// The beginning of a [recording](crate::flight::Recording).
+    RecordingHeader = 12,
+    /// A piece of a recording's image.
+    RecordingImage = 13,
+    /// Records of a recording.
+    RecordingTurns = 14,
+    /// The end of a recording.
+    RecordingEnd = 15,
 }
 
 impl Kind {
@@ -127,11 +135,12 @@ impl Kind {
             Kind::Owner => 1,
             Kind::Segment => 1,
             Kind::SnapshotHeader | Kind::SnapshotChunk | Kind::SnapshotFooter => 1,
+            Kind::RecordingHeader | Kind::RecordingImage | Kind::RecordingTurns | Kind::RecordingEnd => 1,
         }
     }
 
     fn from_u16(kind: u16) -> Option<Kind> {
-        const ALL: [Kind; 11] = [
+        const ALL: [Kind; 15] = [
             Kind::Hello,
             Kind::Message,
             Kind::Meta,
@@ -143,6 +152,10 @@ impl Kind {
             Kind::Question,
             Kind::Answer,
             Kind::Owner,
+            Kind::RecordingHeader,
+            Kind::RecordingImage,
+            Kind::RecordingTurns,
+            Kind::RecordingEnd,
         ];
         ALL.into_iter().find(|known| *known as u16 == kind)
     }
@@ -247,9 +260,8 @@ pub(crate) fn encode_frame<T: Serialize>(kind: Kind, value: &T, out: &mut Vec<u8
     Ok(())
 }
 
-/// A frame with this body and a right checksum, for tests that want to get past both.
-#[cfg(any(test, feature = "testing"))]
-pub(crate) fn frame_of(kind: Kind, body: &[u8]) -> Vec<u8> {
+/// A frame with this body, whatever it is; not longer than [`limits::FRAME_BODY_BYTES_MAX`].
+pub(crate) fn raw_frame(kind: Kind, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; HEADER_BYTES];
     frame.extend_from_slice(body);
     seal(kind, &mut frame);
@@ -340,6 +352,12 @@ pub(crate) fn encode_body<T: Serialize>(value: &T, max: usize, out: &mut Vec<u8>
         .map_err(|error| CodecError::Body(error.to_string()))?;
     let length = out.len() - start;
     if length > max { Err(CodecError::TooLong { length, max }) } else { Ok(()) }
+}
+
+/// Writes an encoded value of any length.
+pub(crate) fn encode_to<T: Serialize>(value: &T, out: impl std::io::Write) -> Result<(), CodecError> {
+    let encoded = bincode::DefaultOptions::new().serialize_into(out, value);
+    encoded.map_err(|error| CodecError::Body(error.to_string()))
 }
 
 /// Decodes a value that takes all of `bytes`.

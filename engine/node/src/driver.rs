@@ -17,6 +17,7 @@ use quorate_store::{WatchId, WatchUpdate};
 
 use crate::env::{Clock, Network};
 use crate::error::Error as NodeError;
+use crate::flight::Recorder;
 use crate::handle::Shared;
 use crate::inbox::{Answer, Event, InboxReceiver, StreamId, Updates};
 use crate::limits;
@@ -35,6 +36,8 @@ pub struct Driver<C, N> {
     /// Why the driver ends after this turn.
     pub(crate) ending: Option<NodeError>,
     pub(crate) said: Said,
+    /// Writes down what the replica is given, if that is wanted.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl<C: Clock, N: Network> Driver<C, N> {
@@ -59,6 +62,9 @@ impl<C: Clock, N: Network> Driver<C, N> {
             // 2. Feed what has arrived, then time. Inputs first: what came while the process was frozen
             //    should be seen before deadlines are judged.
             let now = clock.now();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.turn(now);
+            }
             for event in events.drain(..) {
                 self.inbox.taken(&event);
                 match event {
@@ -68,9 +74,9 @@ impl<C: Clock, N: Network> Driver<C, N> {
                 }
             }
             for id in self.requests.take_abandoned() {
-                self.replica.handle(now, Input::Cancel { id });
+                self.feed(now, Input::Cancel { id });
             }
-            self.replica.handle(now, Input::Wake);
+            self.feed(now, Input::Wake);
 
             // 3. Carry out what the replica asks for. Nothing here waits.
             while let Some(output) = self.replica.poll_output() {
@@ -78,6 +84,9 @@ impl<C: Clock, N: Network> Driver<C, N> {
                     tracing::error!("the storage task has ended; so does the driver");
                     return Ok(());
                 }
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.end(&self.replica);
             }
             self.shared.publish(self.replica.status());
             if let Some(error) = self.ending.take() {
@@ -107,6 +116,14 @@ impl<C: Clock, N: Network> Driver<C, N> {
             }
             Event::Stop | Event::Removed { .. } => unreachable!("the loop has ended"),
         };
+        self.feed(now, input);
+    }
+
+    /// The one place where the replica is given something.
+    fn feed(&mut self, now: Instant, input: Input) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(&input);
+        }
         self.replica.handle(now, input);
     }
 
@@ -123,6 +140,9 @@ impl<C: Clock, N: Network> Driver<C, N> {
     }
 
     fn perform(&mut self, output: Output) -> Result<(), StorageStopped> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.output(&output);
+        }
         match output {
             Output::Send { to, message } => self.network.send(to, message),
             Output::Persist(write) => self.storage.write(write)?,

@@ -41,6 +41,7 @@ mod driver;
 mod env;
 mod error;
 mod establish;
+pub mod flight;
 #[cfg(test)]
 mod golden;
 mod handle;
@@ -63,6 +64,7 @@ pub use driver::Driver;
 pub use env::{Clock, Disk, File, Network};
 pub use error::Error;
 pub use establish::{Identity, Plan, establish};
+pub use flight::FlightRecorder;
 pub use handle::{NodeHandle, WatchStream};
 pub use inbox::{Inbox, InboxReceiver, inbox};
 pub use meeting::{Ending, Meeting};

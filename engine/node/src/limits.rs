@@ -40,6 +40,9 @@ pub const QUESTIONS_MAX: usize = 64;
 /// Data directories that wait at one member for the cluster to take them in.
 pub const JOINING_MAX: usize = 16;
 
+/// Most bytes of an input that the flight recorder writes down: none that a node accepts is longer.
+pub const RECORDED_INPUT_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX - (2 << 20);
+
 // An append adds a term, a position and two numbers to the one entry that may make it so large.
 const _: () = assert!(RECORD_BODY_BYTES_MAX + 1024 <= FRAME_BODY_BYTES_MAX, "what fits the log fits a frame");
 const _: () = assert!(FRAME_BODY_BYTES_MAX <= u32::MAX as usize, "a frame's length is 32 bits");

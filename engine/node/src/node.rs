@@ -9,6 +9,7 @@ use crate::driver::{Driver, Requests, Said, Watchers};
 use crate::env::{Clock, Disk, Network};
 use crate::error::Error;
 use crate::establish::Identity;
+use crate::flight::FlightRecorder;
 use crate::handle::{NodeHandle, Shared};
 use crate::inbox::{Inbox, InboxReceiver};
 use crate::limits;
@@ -27,6 +28,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// Whether the member goes on alone: all others are removed from the cluster, for ever.
     pub force_new_cluster: bool,
+    /// Where everything that happens to the replica is written down.
+    pub flight_recorder: Option<FlightRecorder>,
 }
 
 impl Config {
@@ -34,7 +37,8 @@ impl Config {
     #[must_use]
     pub fn new(identity: Identity, replica: quorate_replica::Config) -> Config {
         assert_eq!(identity.member, replica.raft.id, "Raft knows who it is");
-        Config { identity, replica, segment_bytes: limits::SEGMENT_BYTES, force_new_cluster: false }
+        let segment_bytes = limits::SEGMENT_BYTES;
+        Config { identity, replica, segment_bytes, force_new_cluster: false, flight_recorder: None }
     }
 }
 
@@ -71,7 +75,9 @@ impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
         let (queue, storage, snapshots) = storage::tasks(recovery.wal, recovery.snapshots, &inbox);
         let shared = Arc::new(Shared::default());
         shared.publish(replica.status());
+        let recorder = config.flight_recorder.map(|recorder| recorder.begin(&replica));
         let driver = Driver {
+            recorder,
             replica,
             clock,
             network,

@@ -63,7 +63,7 @@ pub fn founder(id: u64, owner: u64) -> Founder {
 /// A frame with this body and a right checksum, whatever the body is.
 #[must_use]
 pub fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
-    codec::frame_of(kind, body)
+    codec::raw_frame(kind, body)
 }
 
 /// What a member finds in a directory: one of [`CLUSTER`] and [`MEMBER`].

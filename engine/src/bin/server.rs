@@ -8,6 +8,7 @@ use clap::Parser;
 use quorate::config::Config;
 use quorate::config::flags::{self, CommandLine, Settings};
 use quorate::config::url;
+use quorate::flight::BlackBox;
 use quorate::server::{Server, ServerError};
 use quorate::{aside, local, logging};
 use quorate_api::ETCD_VERSION;
@@ -86,6 +87,10 @@ async fn serve(config: Config) -> ExitCode {
             return ExitCode::from(error.exit_code());
         }
     };
+    if let Some(black_box) = server.black_box() {
+        black_box.save_on_panic();
+    }
+    tokio::spawn(record_on_request(server.black_box().cloned(), signals.user.take()));
     let signal = tokio::select! {
         biased;
         error = server.failed() => return end(&config, server, error).await,
@@ -109,12 +114,16 @@ async fn serve(config: Config) -> ExitCode {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// SIGUSR1, which asks for a flight recording.
+    user: Option<Signal>,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Signals> {
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Signals { interrupt, terminate: signal(SignalKind::terminate())? })
+        let terminate = signal(SignalKind::terminate())?;
+        // Listened to in any case: what it does by default is to end the process.
+        Ok(Signals { interrupt, terminate, user: Some(signal(SignalKind::user_defined1())?) })
     }
 
     async fn next(&mut self) -> &'static str {
@@ -122,6 +131,20 @@ impl Signals {
             biased;
             _ = self.interrupt.recv() => "interrupt",
             _ = self.terminate.recv() => "terminated",
+        }
+    }
+}
+
+/// Writes a flight recording for every SIGUSR1.
+async fn record_on_request(black_box: Option<BlackBox>, signal: Option<Signal>) {
+    let Some(mut signal) = signal else { return };
+    while signal.recv().await.is_some() {
+        match &black_box {
+            // It says itself how that went.
+            Some(black_box) => drop(black_box.save_aside("SIGUSR1").await),
+            None => {
+                tracing::warn!("received SIGUSR1, and records nothing: start with --flight-recorder 64MiB")
+            }
         }
     }
 }

@@ -57,6 +57,7 @@ pub const FLAGS: &[Flag] = &[
     flag("Clustering", "leader-priority", "0", "A member that has caught up takes leadership over from one with a lower number. (Not a flag of etcd's.)"),
     switch("Clustering", "force-new-cluster", "false", "Go on alone with the data of this member after a majority was lost for good; all others are removed for ever. Stop them first."),
     flag("Clustering", "advertise-client-urls", "http://localhost:2379", "This member's client URLs, as clients reach them."),
+    flag("Debugging", "flight-recorder", "off", "Keep what happens to this member in memory, in a ring of this size (64MiB, 1GiB, …) or of twice the store's, to be written to <data-dir>/recordings on SIGUSR1, on POST /flight-recorder and on a panic. Recordings hold all keys and values. (Not a flag of etcd's.)"),
     flag("Logging", "log-level", "info", "debug, info, warn, error, panic or fatal."),
     flag("Logging", "log-format", "json", "json or console."),
     flag("Logging", "log-outputs", "default", "default, stderr or stdout."),

@@ -64,6 +64,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// How often a watch that asked for it is told of progress.
     pub progress_interval: Duration,
+    /// Bytes of the flight recorder's ring; `None` records nothing.
+    pub flight_recorder: Option<usize>,
     /// How to log.
     pub log: LogConfig,
     /// What is worth a line in the log.
@@ -171,6 +173,7 @@ impl Config {
             max_txn_ops: read.positive("max-txn-ops")?,
             max_request_bytes: read.parse("max-request-bytes", request_bytes)?,
             progress_interval: read.parse("watch-progress-notify-interval", duration)?,
+            flight_recorder: read.parse("flight-recorder", ring_size)?,
             log: LogConfig {
                 level: read.parse("log-level", level)?,
                 json: read.parse("log-format", log_format)?,
@@ -318,6 +321,19 @@ fn cluster_state(text: &str) -> Result<ClusterState, &'static str> {
         "existing" => Ok(ClusterState::Existing),
         _ => Err("invalid value"),
     }
+}
+
+/// `off`, or a number of bytes with or without a unit.
+fn ring_size(text: &str) -> Result<Option<usize>, &'static str> {
+    const UNITS: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    const EXPECTED: &str = "expected off, or a size of at least 1MiB such as 64MiB";
+    if text == "off" {
+        return Ok(None);
+    }
+    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, unit) = unit.unwrap_or((text, 1));
+    let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    bytes.filter(|bytes| *bytes >= 1 << 20).map(Some).ok_or(EXPECTED)
 }
 
 /// Go's `strconv.ParseBool`.

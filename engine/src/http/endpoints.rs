@@ -1,4 +1,4 @@
-//! Plain HTTP: `/health`, `/version`, `/metrics`, with etcd's answers.
+//! Plain HTTP: `/health`, `/version`, `/metrics`, with etcd's answers, and `/flight-recorder`, which is ours.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -6,6 +6,7 @@ use quorate_api::{CLUSTER_VERSION, ETCD_VERSION, HealthQuery};
 use quorate_node::Clock;
 
 use super::State;
+use crate::flight::Saved;
 
 /// Answers a request for a path, which may have a query.
 pub(crate) async fn respond<C: Clock>(state: &State<C>, method: &str, path: &str) -> Response<Bytes> {
@@ -14,17 +15,21 @@ pub(crate) async fn respond<C: Clock>(state: &State<C>, method: &str, path: &str
         "/health" => Endpoint::Health,
         "/version" => Endpoint::Version,
         "/metrics" => Endpoint::Metrics,
+        "/flight-recorder" => Endpoint::FlightRecorder,
         _ => return text(StatusCode::NOT_FOUND, PLAIN_TEXT, "404 page not found\n"),
     };
-    if method != "GET" {
+    // What writes a file is no GET.
+    let allowed = if let Endpoint::FlightRecorder = handler { "POST" } else { "GET" };
+    if method != allowed {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN_TEXT, "Method Not Allowed\n");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         return response;
     }
     match handler {
         Endpoint::Health => health(state, query).await,
         Endpoint::Version => version(),
         Endpoint::Metrics => metrics(state),
+        Endpoint::FlightRecorder => flight_recorder(state).await,
     }
 }
 
@@ -32,6 +37,7 @@ enum Endpoint {
     Health,
     Version,
     Metrics,
+    FlightRecorder,
 }
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
@@ -73,6 +79,23 @@ fn version() -> Response<Bytes> {
 fn metrics<C: Clock>(state: &State<C>) -> Response<Bytes> {
     let body = state.metrics.render(state.api.config().member_id, &state.api.node_status());
     text(StatusCode::OK, PROMETHEUS_TEXT, body)
+}
+
+/// Writes a recording into a file of the member's; its bytes stay there.
+async fn flight_recorder<C: Clock>(state: &State<C>) -> Response<Bytes> {
+    let Some(black_box) = &state.black_box else {
+        let how = "this member records nothing: start it with --flight-recorder 64MiB\n";
+        return text(StatusCode::NOT_FOUND, PLAIN_TEXT, how);
+    };
+    match black_box.save_aside("a request").await {
+        Ok(Saved { path, standing }) => {
+            let (file, applied) = (path.display().to_string(), standing.applied.0);
+            let hash = format!("{:016x}", standing.state_hash);
+            let body = serde_json::json!({ "file": file, "applied": applied, "state": hash });
+            text(StatusCode::OK, JSON, body.to_string() + "\n")
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN_TEXT, format!("{error}\n")),
+    }
 }
 
 fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {

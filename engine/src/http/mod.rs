@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::flight::BlackBox;
 use crate::http2;
 use crate::metrics::Metrics;
 
@@ -35,6 +36,8 @@ pub struct State<C> {
     pub api: Arc<Api<C>>,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
+    /// The member's flight recorder, if it has one.
+    pub black_box: Option<BlackBox>,
 }
 
 /// Limits and timing of connections.

@@ -1,6 +1,7 @@
 //! The command line: what both depths share, and the commands of the core depth, one file each.
 
 pub mod mutants;
+pub mod recording;
 pub mod shrink;
 pub mod single;
 pub mod sweep;

@@ -26,7 +26,7 @@ impl Leave {
     /// How closely a run has to be looked at for that.
     #[must_use]
     pub fn watch(&self, print: bool) -> Watch {
-        Watch { print, record: self.report.is_some(), scenario: self.scenario_out.is_some() }
+        Watch { print, record: self.report.is_some(), scenario: self.scenario_out.is_some(), fly: false }
     }
 }
 

@@ -3,6 +3,7 @@
 use quorate_raft::NodeId;
 use quorate_replica::Replica;
 
+use super::flight::Flight;
 use super::{Event, REFUSAL, Simulation};
 use crate::invariants::Violation;
 use crate::random::{Random, Stream};
@@ -29,7 +30,11 @@ impl Simulation {
         let check = self.invariants.on_start(node, &saved);
         self.demand(check);
         match Replica::recover(config, seed, now, saved) {
-            Ok(replica) => self.member(node).replica = Some(replica),
+            Ok(replica) => {
+                let flight = self.watch.fly.then(|| Flight::begin(&replica));
+                let member = self.member(node);
+                (member.replica, member.flight) = (Some(replica), flight);
+            }
             Err(error) => return self.refuse_start(node, &error.to_string()),
         }
         self.turn(node);
@@ -61,6 +66,7 @@ impl Simulation {
 
     /// A member's process is over: nothing is left of it but what is on the disk.
     pub(super) fn process_ends(&mut self, node: NodeId) {
+        self.end_flight(node);
         self.crashes += 1;
         self.invariants.on_crash(node);
         let alone = self.members.iter().all(|member| member.id == node || !member.is_up());

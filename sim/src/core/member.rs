@@ -7,6 +7,7 @@ use quorate_raft::NodeId;
 use quorate_replica::{Input, Replica, RequestId};
 use quorate_store::WatchId;
 
+use super::flight::Flight;
 use super::storage::Storage;
 use crate::env::clock::NodeClock;
 use crate::time::Time;
@@ -21,6 +22,8 @@ pub struct Member {
     pub life: Life,
     /// The running replica; `None` while it is down.
     pub replica: Option<Replica>,
+    /// What writes down what the replica is given.
+    pub flight: Option<Flight>,
     /// How many times it has started. Events that belong to an earlier life are ignored.
     pub boot: u64,
     /// Its clock.
@@ -82,6 +85,7 @@ impl Member {
             id,
             life: Life::Present,
             replica: None,
+            flight: None,
             boot: 0,
             clock,
             clock_rate,

@@ -15,6 +15,7 @@ mod convert;
 mod delivery;
 mod durable;
 mod event;
+mod flight;
 mod life;
 mod member;
 mod operator;
@@ -100,6 +101,8 @@ pub struct Watch {
     pub record: bool,
     /// Writes down what happened as a scenario.
     pub scenario: bool,
+    /// Every member flies with a flight recorder, whose recording must replay to where it stands when it ends.
+    pub fly: bool,
 }
 
 /// Runs a plan to its end, or until a property is broken.
@@ -113,6 +116,7 @@ pub fn execute(plan: &Plan<'_>, watch: Watch) -> Finished {
     if let Err(violation) = end {
         simulation.demand(Err(violation));
     }
+    simulation.end_flights();
     simulation.finish()
 }
 

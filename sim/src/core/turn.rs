@@ -44,17 +44,33 @@ impl Simulation {
             let member = self.member(node);
             let mut inbox = std::mem::take(&mut member.inbox);
             let Some(replica) = &mut member.replica else { break };
+            if let Some(flight) = &mut member.flight {
+                flight.recorder.turn(now);
+            }
             // Inputs first: what came while the member was stopped should be seen before deadlines are
             // judged.
             for input in inbox.drain(..) {
+                if let Some(flight) = &mut member.flight {
+                    flight.recorder.input(&input);
+                }
                 replica.handle(now, input);
             }
             member.inbox = inbox;
             if replica.deadline().is_some_and(|(at, _)| at <= now) {
+                if let Some(flight) = &mut member.flight {
+                    flight.recorder.input(&Input::Wake);
+                }
                 replica.handle(now, Input::Wake);
             }
             while let Some(output) = self.member(node).replica.as_mut().and_then(Replica::poll_output) {
+                if let Some(flight) = &mut self.member(node).flight {
+                    flight.recorder.output(&output);
+                }
                 self.perform(node, output);
+            }
+            let member = self.member(node);
+            if let (Some(flight), Some(replica)) = (&mut member.flight, &member.replica) {
+                flight.recorder.end(replica);
             }
             if self.member(node).inbox.is_empty() {
                 break;

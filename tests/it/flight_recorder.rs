@@ -1,0 +1,115 @@
+//! The flight recorder of real members: recordings on a signal and on request, replayed by `quorate-sim`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_client::proto::etcdserverpb as pb;
+use quorate_client::{Client, Options};
+use quorate_tests::{Cluster, Deadline, Exit, Process, workspace_program};
+use rustix::process::Signal;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Replays a recording.
+fn replay(file: &Path, options: &[&str]) -> Exit {
+    let mut command = Command::new(workspace_program("quorate-sim", "quorate-sim"));
+    Process::start(command.arg("replay-node").arg(file).args(options), "").wait(Deadline::after(PATIENCE))
+}
+
+/// Puts, gets and deletes through all members, in turn.
+fn load(endpoints: &[String], rounds: usize) {
+    let runtime = tokio::runtime::Runtime::new().expect("the system has threads");
+    runtime.block_on(async {
+        for round in 0..rounds {
+            let endpoint = &endpoints[round % endpoints.len()];
+            let client = Client::new([endpoint], Options::default()).expect("an endpoint");
+            for number in 0..20 {
+                let key = Bytes::from(format!("key {}", number % 7));
+                let value = Bytes::from(vec![b'v'; 3_000]);
+                let put = pb::PutRequest { key: key.clone(), value, ..Default::default() };
+                client.put(put).await.expect("a quorum serves");
+                let range = pb::RangeRequest { key: key.clone(), ..Default::default() };
+                client.range(range).await.expect("a quorum serves");
+                if number % 5 == 4 {
+                    let delete = pb::DeleteRangeRequest { key, ..Default::default() };
+                    client.delete_range(delete).await.expect("a quorum serves");
+                }
+            }
+        }
+    });
+}
+
+/// What a member said of its latest recording: the file, and the state.
+fn said(line: &str) -> (PathBuf, String) {
+    let line: serde_json::Value = serde_json::from_str(line).expect("logs are JSON lines");
+    let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("{name} in {line}")).to_owned();
+    (PathBuf::from(text("file")), text("state"))
+}
+
+#[test]
+fn what_every_member_recorded_is_replayed_to_the_state_that_it_reports() {
+    let mut cluster = Cluster::start(3, &["--flight-recorder", "1MiB"]);
+    load(&cluster.endpoints(), 30);
+    for at in 0..3 {
+        let line = cluster.member(at).signal_and_await(Signal::USR1, "wrote a flight recording");
+        let (file, state) = said(&line);
+        let mode = file.metadata().expect("it has been written").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "only its owner may read what clients have stored");
+        let exit = replay(&file, &["--quiet"]);
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        assert!(exit.stdout.contains(&format!(" state={state}\n")), "{state} in {exit:?}");
+        assert!(exit.stdout.contains("because of: SIGUSR1"), "{exit:?}");
+        assert!(
+            exit.stdout.contains("every turn as it was recorded, and the same state at the end"),
+            "{exit:?}"
+        );
+    }
+}
+
+#[test]
+fn a_recording_is_stepped_through_and_a_damaged_one_is_refused() {
+    let mut cluster = Cluster::start(1, &["--flight-recorder", "4MiB"]);
+    load(&cluster.endpoints(), 1);
+    let line = cluster.member(0).signal_and_await(Signal::USR1, "wrote a flight recording");
+    let (file, _) = said(&line);
+
+    let exit = replay(&file, &["--from", "2", "--to", "3"]);
+    let turns: Vec<&str> = exit.stdout.lines().filter(|line| line.starts_with("turn ")).collect();
+    assert_eq!(turns.len(), 2, "{exit:?}");
+    let whole = replay(&file, &[]);
+    for step in ["  <- time", "  <- request ", "  -> disk: write ", "  -> answer ", "  == n"] {
+        assert!(whole.stdout.contains(step), "{step:?} in {whole:?}");
+    }
+
+    let bytes = fs::read(&file).expect("it has been written");
+    let refused = |bytes: &[u8], words: &str| {
+        fs::write(&file, bytes).expect("there is room");
+        let exit = replay(&file, &[]);
+        assert_eq!(exit.code, Some(2), "{exit:?}");
+        assert!(exit.stderr.contains(words) && exit.stdout.is_empty(), "{words:?} in {exit:?}");
+    };
+    refused(&bytes[..bytes.len() - 1], "the recording is cut off at byte ");
+    refused(&bytes[..bytes.len() / 2], "the recording is cut off at byte ");
+    refused(b"{}", "this is not a recording");
+    refused(b"", "this is not a recording");
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    refused(&damaged, "the recording is damaged at byte ");
+    let missing = replay(Path::new("nowhere.recording"), &[]);
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+    let nothing = replay(&file, &["--from", "3", "--to", "2"]);
+    assert!(nothing.code == Some(2) && nothing.stderr.contains("no turn would be shown"), "{nothing:?}");
+}
+
+#[test]
+fn without_a_recorder_the_signal_does_no_harm() {
+    let mut cluster = Cluster::start(1, &[]);
+    let said = cluster.member(0).signal_and_await(Signal::USR1, "SIGUSR1");
+    assert!(said.contains("start with --flight-recorder"), "{said}");
+    load(&cluster.endpoints(), 1);
+    assert!(!cluster.member(0).data_dir().join("recordings").exists());
+}
