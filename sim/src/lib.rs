@@ -46,6 +46,7 @@ pub mod messages;
 pub mod mutants;
 pub mod nemesis;
 pub mod options;
+pub mod own;
 pub mod page;
 pub mod queue;
 pub mod random;
