@@ -35,6 +35,9 @@ impl Compared {
                 Err(_) => {}
             }
         }
+        if revision == 0 {
+            return Ok(()); // nobody knows how far the cluster is; each member would show how far itself is
+        }
         let mut seen = Vec::new();
         for member in members {
             match look(member, revision, all).await {

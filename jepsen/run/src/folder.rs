@@ -33,7 +33,15 @@ pub fn make(named: Option<&Path>, workload: &str) -> io::Result<PathBuf> {
 
 /// Adds a part of the history of requests.
 pub fn append_history(folder: &Path, history: &EtcdHistory) -> io::Result<()> {
-    let file = File::options().create(true).append(true).open(folder.join("history.jsonl"))?;
+    append(&folder.join("history.jsonl"), history)
+}
+
+/// Adds requests to a file.
+pub fn append(file: &Path, history: &EtcdHistory) -> io::Result<()> {
+    if history.operations.operations.is_empty() && history.watches.is_empty() {
+        return Ok(());
+    }
+    let file = File::options().create(true).append(true).open(file)?;
     let mut to = BufWriter::new(file);
     lines::write_etcd(history, &mut to)?;
     to.flush()

@@ -6,21 +6,26 @@
 //! may be a guess, but no guess outlives its window. Such writes are kept until their value is read or their condition
 //! can never hold again, because they may still happen.
 //!
-//! Memory is bounded: one window, the present keys, and the latest [`OPEN_MAX`] writes that may still happen. Of one that was
-//! forgotten nobody can say any more whether it made a revision that nobody else made: should that come, the
-//! verdict is unknown and says why. Whatever has been judged is on the disk.
+//! Memory is bounded: one window, the present keys, and the writes of the last minute that may still happen, [`OPEN_MAX`] at
+//! most. Older ones are put aside in a file and recalled should a window make no sense without them. A window with more
+//! of unknown outcome than can be tried is not decided: the next one begins with what was read at its end, and the verdict
+//! on the run is unknown and says why. Whatever has been judged is on the disk.
 //!
 //! Only the order of revisions is judged in this way.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use quorate_jepsen::etcd::{
-    self, Bytes, Compare, EtcdHistory, KeyValue, Keys, Log, Options, Range, Relation, Request, Response,
-    Store, Target, Txn,
+    self, Bytes, Compare, EtcdHistory, KeyValue, Keys, Log, Options, Range, Relation, Reply, Request,
+    Response, Store, Target, Txn,
 };
-use quorate_jepsen::{Operation, Verdict, Violation};
+use quorate_jepsen::format::{Format, ReadOptions, Recording};
+use quorate_jepsen::{Operation, Verdict};
 
+use crate::folder;
 use crate::judge::MEMBERS_NEVER_GO_BACK;
+use crate::record::TICKS_PER_SECOND;
 
 /// What is known at the end of the last window.
 pub struct Live {
@@ -29,8 +34,12 @@ pub struct Live {
     open: Vec<Operation<Request, Response>>,
     /// How many of them are kept.
     open_max: usize,
-    /// How many of them have been forgotten.
-    forgotten: usize,
+    /// How many of them have been put aside, and where they are.
+    aside: usize,
+    file: PathBuf,
+    /// Windows that could not be decided, and why the last of them could not.
+    undecided: usize,
+    why: String,
     /// Operations judged so far.
     pub judged: usize,
     /// Windows judged so far.
@@ -40,8 +49,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// Before the first window.
-    pub fn new(initial: &Store) -> Live {
+    /// Before the first window. The file is for what is put aside.
+    pub fn new(initial: &Store, file: PathBuf) -> Live {
         let range = Request::Range(Range::of(Keys::all()));
         let kvs = match initial.clone().execute(&range).map(|applied| applied.expected.into_reply()) {
             Ok(etcd::Reply::Range { kvs, .. }) => kvs,
@@ -52,7 +61,10 @@ impl Live {
             keys: kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
             open: Vec::new(),
             open_max: OPEN_MAX,
-            forgotten: 0,
+            aside: 0,
+            file,
+            undecided: 0,
+            why: String::new(),
             judged: 0,
             windows: 0,
             skipped: 0,
@@ -79,26 +91,79 @@ impl Live {
             members_never_go_back: MEMBERS_NEVER_GO_BACK,
             ..Options::default()
         };
-        let (verdict, log) = etcd::check_with_log(&history, &options);
-        if verdict.is_valid() {
-            self.advance(&log);
-            let open =
-                history.operations.operations.into_iter().filter(|operation| operation.returned.is_none());
-            self.open = open
-                .filter(|operation| operation.input.may_write() && !self.is_settled(&operation.input))
-                .collect();
-            let excess = self.open.len().saturating_sub(self.open_max);
-            self.forgotten += excess;
-            self.open.drain(..excess);
+        let (mut verdict, mut log) = etcd::check_with_log(&history, &options);
+        if verdict.is_invalid() && self.aside > 0 {
+            // Perhaps a request happened that nobody expected to happen any more.
+            match self.recall() {
+                Ok(recalled) => {
+                    let all = recalled.into_iter().chain(history.operations.operations.iter().cloned());
+                    let all = EtcdHistory { operations: all.collect(), watches: Vec::new() };
+                    (verdict, log) = etcd::check_with_log(&all, &options);
+                }
+                Err(error) => {
+                    verdict = Verdict::Unknown(format!("{}: {error}", self.file.display()));
+                }
+            }
         }
         match verdict {
-            Verdict::Invalid(violation) if self.forgotten > 0 && may_be_forgotten(&violation) => {
-                Verdict::Unknown(format!(
-                    "{} [{}]; it may be one of {} requests of unknown outcome that had been forgotten by then",
-                    violation.sentence, violation.rule, self.forgotten
-                ))
+            Verdict::Valid => {
+                self.advance(&log);
+                self.keep_open(history);
+                Verdict::Valid
             }
-            verdict => verdict,
+            Verdict::Invalid(violation) => Verdict::Invalid(violation),
+            Verdict::Unknown(why) => self.undecided(why, history),
+        }
+    }
+
+    /// Leaves a window undecided, and begins the next one with what was read at its end, if everything was.
+    fn undecided(&mut self, why: String, history: EtcdHistory) -> Verdict {
+        let Some((revision, kvs)) = read_of_everything(&history) else { return Verdict::Unknown(why) };
+        self.keys = kvs.iter().map(|kv| (kv.key.clone(), kv.clone())).collect();
+        self.store = Store::at(revision, kvs.iter().cloned());
+        (self.undecided, self.why) = (self.undecided + 1, why);
+        self.keep_open(history);
+        Verdict::Valid
+    }
+
+    /// The verdict on all windows.
+    pub fn outcome(&self) -> Verdict {
+        if self.undecided == 0 {
+            return Verdict::Valid;
+        }
+        Verdict::Unknown(format!(
+            "{} of {} windows could not be decided: {}",
+            self.undecided, self.windows, self.why
+        ))
+    }
+
+    /// Keeps the writes of a window that may still happen, the latest at hand and the others in the file.
+    fn keep_open(&mut self, history: EtcdHistory) {
+        let now = history.operations.operations.iter().map(|operation| operation.call).max().unwrap_or(0);
+        let mut open: Vec<_> = history.operations.operations;
+        open.retain(|operation| {
+            operation.returned.is_none() && operation.input.may_write() && !self.is_settled(&operation.input)
+        });
+        let old = open.iter().filter(|operation| operation.call + OPEN_TICKS < now).count();
+        let excess = old.max(open.len().saturating_sub(self.open_max));
+        // In the order of their calls: whatever was kept before stands in front.
+        let aside: Vec<_> = open.drain(..excess).collect();
+        self.open = open;
+        self.aside += aside.len();
+        let aside = EtcdHistory { operations: aside.into_iter().collect(), watches: Vec::new() };
+        if let Err(error) = folder::append(&self.file, &aside) {
+            self.why = format!("{}: {error}", self.file.display());
+            self.undecided += 1;
+        }
+    }
+
+    /// Reads what was put aside.
+    fn recall(&self) -> Result<Vec<Operation<Request, Response>>, String> {
+        let text = std::fs::read_to_string(&self.file).map_err(|error| error.to_string())?;
+        match quorate_jepsen::format::read(&text, Some(Format::Etcd), ReadOptions::default()) {
+            Ok(Recording::Etcd(history)) => Ok(history.history().operations.operations),
+            Ok(_) => Err("it holds something else".to_owned()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -149,19 +214,46 @@ impl Live {
     }
 }
 
-/// Whether a request that nobody knows of any more explains it.
-fn may_be_forgotten(violation: &Violation) -> bool {
-    matches!(violation.rule, "unexplained-revision" | "replay")
+/// The last answer that shows all keys.
+fn read_of_everything(history: &EtcdHistory) -> Option<(i64, &[KeyValue])> {
+    history.operations.operations.iter().rev().find_map(|operation| {
+        let response = operation.output()?;
+        match (&operation.input, &response.result) {
+            (Request::Range(range), Ok(Reply::Range { kvs, more: false, .. }))
+                if *range == Range::of(Keys::all()) =>
+            {
+                Some((response.revision, kvs.as_slice()))
+            }
+            _ => None,
+        }
+    })
 }
 
-/// How many writes of unknown outcome are kept.
-const OPEN_MAX: usize = 4096;
+/// How many writes of unknown outcome are kept at hand, and for how long: a minute.
+const OPEN_MAX: usize = 1024;
+const OPEN_TICKS: u64 = 60 * TICKS_PER_SECOND;
 
 #[cfg(test)]
 mod tests {
-    use quorate_jepsen::etcd::{Put, Reply};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use quorate_jepsen::etcd::Put;
 
     use super::*;
+
+    fn live() -> Live {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("quorate-test-aside-{}-{number}", std::process::id());
+        Live::new(&Store::new(), std::env::temp_dir().join(name))
+    }
+
+    impl Drop for Live {
+        fn drop(&mut self) {
+            // There is none unless something was put aside.
+            let _ = std::fs::remove_file(&self.file);
+        }
+    }
 
     fn put(history: &mut EtcdHistory, at: u64, value: &str, revision: Option<i64>) {
         let id = history.operations.invoke(1, at, Request::Put(Put::new("k", value)));
@@ -182,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_window_begins_with_the_state_and_the_open_writes_of_the_one_before() {
-        let mut live = Live::new(&Store::new());
+        let mut live = live();
         let mut first = EtcdHistory::default();
         put(&mut first, 10, "1", Some(2));
         put(&mut first, 20, "2", None);
@@ -198,29 +290,45 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_had_to_be_forgotten_makes_the_verdict_unknown_and_not_invalid() {
-        for (open_max, invalid) in [(1, false), (0, true)] {
-            let mut live = Live { open_max: 1, ..Live::new(&Store::new()) };
+    fn a_write_that_was_put_aside_is_remembered_when_it_happens_at_last() {
+        for (value, valid) in [("lost 0", true), ("lost 1", true), ("never written", false)] {
+            let mut live = live();
+            live.open_max = 1;
             let mut first = EtcdHistory::default();
             put(&mut first, 10, "1", Some(2));
-            for lost in 0..=open_max {
-                put(&mut first, 20 + lost, &format!("lost {lost}"), None);
-            }
+            put(&mut first, 20, "lost 0", None);
+            put(&mut first, 30, "lost 1", None);
             assert_eq!(live.judge(&first), Verdict::Valid);
-            assert_eq!(live.open(), 1);
+            assert_eq!((live.open(), live.aside), (1, 1));
             let mut second = EtcdHistory::default();
-            // With one more than is kept, the first of them is not known any more.
-            let value = if invalid { "never written" } else { "lost 0" };
-            get(&mut second, 30, kv(value, 3, 2), 3);
+            get(&mut second, 40, kv(value, 3, 2), 3);
             let verdict = live.judge(&second);
-            assert_eq!(verdict.is_invalid(), invalid, "{verdict:?}");
-            assert!(!verdict.is_valid(), "{verdict:?}");
+            assert_eq!(verdict.is_valid(), valid, "{value}: {verdict:?}");
+            assert_eq!(verdict.is_invalid(), !valid, "{value}: {verdict:?}");
         }
     }
 
     #[test]
+    fn after_a_window_that_is_not_decided_the_next_begins_with_what_was_read() {
+        let mut live = live();
+        let mut first = EtcdHistory::default();
+        let id = first.operations.invoke(9, 10, Request::Range(Range::of(Keys::all())));
+        let reply = Reply::Range { kvs: vec![kv("1", 5, 2)], more: false, count: 1 };
+        first.operations.ok(id, 11, Response::at(5, reply));
+        assert_eq!(live.undecided("too much".to_owned(), first), Verdict::Valid, "it goes on");
+        assert!(matches!(live.outcome(), Verdict::Unknown(_)), "but is not decided");
+        let mut second = EtcdHistory::default();
+        put(&mut second, 20, "2", Some(6));
+        get(&mut second, 30, kv("2", 6, 3), 6);
+        assert_eq!(live.judge(&second), Verdict::Valid);
+        let mut third = EtcdHistory::default();
+        get(&mut third, 40, kv("1", 5, 2), 6);
+        assert!(live.judge(&third).is_invalid());
+    }
+
+    #[test]
     fn a_transaction_whose_condition_has_passed_is_not_kept() {
-        let mut live = Live::new(&Store::new());
+        let mut live = live();
         let mut first = EtcdHistory::default();
         put(&mut first, 10, "1", Some(2));
         put(&mut first, 12, "2", Some(3));
@@ -237,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_window_has_acknowledged_is_not_forgotten() {
-        let mut live = Live::new(&Store::new());
+        let mut live = live();
         let mut first = EtcdHistory::default();
         put(&mut first, 10, "1", Some(2));
         put(&mut first, 20, "2", Some(3));

@@ -122,7 +122,11 @@ impl Run<'_> {
         folder::append_history(&self.folder, &seen.etcd).map_err(|error| format!("the history: {error}"))?;
         let mut checks = match live {
             None => judge::judge_all(&seen, &self.initial, &self.context),
-            Some((mut live, Verdict::Valid)) => vec![live_check(live.judge(&seen.etcd), &live)],
+            Some((mut live, Verdict::Valid)) => {
+                let last = live.judge(&seen.etcd);
+                let verdict = if last.is_valid() { live.outcome() } else { last };
+                vec![live_check(verdict, &live)]
+            }
             Some((live, verdict)) => vec![live_check(verdict, &live)],
         };
         checks.extend([recovered, compared.check()]);
@@ -184,7 +188,8 @@ impl Run<'_> {
     /// Shows progress until the time is over, somebody interrupts, or a live check fails.
     async fn follow(&self) -> Result<Option<(Live, Verdict)>, String> {
         let bar = progress(self.options.time);
-        let mut live = self.options.verify_live.map(|_| Live::new(&self.initial));
+        let mut live =
+            self.options.verify_live.map(|_| Live::new(&self.initial, self.folder.join("unknown.jsonl")));
         let window = Duration::from_secs_f64(self.options.verify_live.unwrap_or(1e7));
         let (begun, mut checked) = (self.recorder.elapsed(), self.recorder.elapsed());
         let mut verdict = Verdict::Valid;
