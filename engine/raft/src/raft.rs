@@ -145,21 +145,20 @@ impl<C: Command> Raft<C> {
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
         match &self.state {
             State::Follower(follower) => {
-                let why = if self.may_lead() { "election" } else { "leader lost" };
-                let waits = self.may_lead() || follower.leader.is_some();
+                let may_lead = self.may_lead();
+                let why = if may_lead { "election" } else { "leader lost" };
+                let waits = may_lead || follower.leader.is_some();
                 let election = waits.then_some((follower.election_at, why));
-                let read = follower.questions.retry_at().map(|at| (at, "read index"));
-                election.into_iter().chain(read).min()
+                earlier(election, follower.questions.retry_at().map(|at| (at, "read index")))
             }
             State::PreCandidate(campaign) | State::Candidate(campaign) => {
                 Some((campaign.election_at, "election"))
             }
             State::Leader(leader) => {
-                let heartbeat = leader.heartbeat_at().map(|at| (at, "heartbeat"));
-                let held = leader.held_until().map(|at| (at, "held append"));
-                let transfer = leader.transfer_until().map(|at| (at, "transfer"));
-                let leaving = leader.leaving_until().map(|at| (at, "farewell"));
-                [heartbeat, held, transfer, leaving].into_iter().flatten().min()
+                let next = leader.heartbeat_at().map(|at| (at, "heartbeat"));
+                let next = earlier(next, leader.held_until().map(|at| (at, "held append")));
+                let next = earlier(next, leader.transfer_until().map(|at| (at, "transfer")));
+                earlier(next, leader.leaving_until().map(|at| (at, "farewell")))
             }
         }
     }
@@ -434,6 +433,17 @@ impl State {
             State::PreCandidate(_) | State::Candidate(_) => None,
             State::Leader(_) => Some(id),
         }
+    }
+}
+
+/// Something to do at a time, and what.
+type Due = (Instant, &'static str);
+
+/// Whichever comes first.
+fn earlier(one: Option<Due>, other: Option<Due>) -> Option<Due> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.0 < one.0 { other } else { one }),
+        _ => one.or(other),
     }
 }
 

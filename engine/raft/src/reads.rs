@@ -62,6 +62,11 @@ impl Reads {
         self.count
     }
 
+    /// Whether there are rounds to confirm.
+    pub(crate) fn has_rounds(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
     /// One more reader, for the next round.
     pub(crate) fn join(&mut self, reader: Reader) {
         self.waiting.push(reader);

@@ -19,6 +19,9 @@ impl Replica {
     pub(crate) fn ask_leases(&mut self) {
         // A new leader's clock starts soon; until then, questions wait.
         let Some(leases) = &mut self.leases else { return };
+        if self.lease_asks.is_empty() && leases.deadline().is_none_or(|at| at > self.now) {
+            return;
+        }
         for ask in self.lease_asks.drain(..) {
             if ask.question == LeaseQuestion::KeepAlive {
                 leases.renew(ask.lease, self.now);
@@ -32,6 +35,9 @@ impl Replica {
 
     /// Asks Raft for a read index on behalf of all that wait for one.
     pub(crate) fn begin_read_round(&mut self) {
+        if !self.reads.are_wanted() {
+            return;
+        }
         let Some(route) = self.current_route() else { return };
         if let Some(id) = self.reads.begin(self.now, route.term, self.epoch) {
             self.raft_handle(quorate_raft::Input::Read(id));

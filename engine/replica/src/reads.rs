@@ -84,6 +84,11 @@ impl Reads {
         self.waiting.push(reader);
     }
 
+    /// Whether anybody waits for a round.
+    pub(crate) fn are_wanted(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Begins a round if anybody waits for one; its id is for Raft.
     pub(crate) fn begin(&mut self, now: Instant, term: Term, epoch: u64) -> Option<ReadId> {
         if self.pause_until.is_some_and(|until| now < until) || self.waiting.is_empty() {

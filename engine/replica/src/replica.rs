@@ -181,20 +181,21 @@ impl Replica {
         if self.disowned {
             return None;
         }
-        let why = |reason| move |at| (at, reason);
-        [
-            self.raft.deadline(),
-            self.pending.oldest().map(|oldest| (oldest.deadline, "request timeout")),
-            self.resend_at.map(why("unanswered request")),
-            self.reads.deadline().map(why("read round")),
-            self.leases.as_ref().and_then(Leases::deadline).map(why("lease expiry")),
-            self.transfer_deadline().map(why("snapshot chunk")),
-            self.membership.deadline().map(why("change of the membership")),
-            self.preference_due().map(why("hand-over")),
-        ]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(at, _)| *at)
+        let mut next = self.raft.deadline();
+        // Asked for after every turn: no list of them is made.
+        let mut consider = |at: Option<Instant>, why| {
+            if let Some(at) = at.filter(|at| next.is_none_or(|(earliest, _)| *at < earliest)) {
+                next = Some((at, why));
+            }
+        };
+        consider(self.pending.oldest().map(|oldest| oldest.deadline), "request timeout");
+        consider(self.resend_at, "unanswered request");
+        consider(self.reads.deadline(), "read round");
+        consider(self.leases.as_ref().and_then(Leases::deadline), "lease expiry");
+        consider(self.transfer_deadline(), "snapshot chunk");
+        consider(self.membership.deadline(), "change of the membership");
+        consider(self.preference_due(), "hand-over");
+        next
     }
 
     /// How this member is.

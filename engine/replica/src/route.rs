@@ -214,6 +214,9 @@ impl Replica {
         if !self.transferring() {
             self.unsent.append(&mut self.held);
         }
+        if self.unsent.is_empty() {
+            return self.send_alarm(route);
+        }
         let unsent = core::mem::take(&mut self.unsent);
         if route.leader == self.config.raft.id {
             unsent.iter().for_each(|id| self.send_to_self(*id, route));

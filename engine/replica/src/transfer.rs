@@ -133,6 +133,9 @@ impl Replica {
 
     /// Sends again what was not acknowledged in time, gives up, and lets others have their turn.
     pub(crate) fn continue_sending(&mut self) {
+        if self.snapshots.outgoing.is_empty() && self.snapshots.queued.is_empty() {
+            return;
+        }
         let now = self.now;
         let peers: Vec<NodeId> = self.snapshots.outgoing.keys().copied().collect();
         for to in peers {

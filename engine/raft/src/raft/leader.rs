@@ -194,6 +194,9 @@ impl<C: Command> Raft<C> {
     /// current term (§5.4.2, figure 8). Our own disk counts like any other.
     pub(super) fn advance_commit(&mut self) {
         let State::Leader(leader) = &self.state else { return };
+        if self.log.commit() == self.log.last().index {
+            return;
+        }
         let matched = |id| {
             let peer = leader.peers.get(&id).map_or(Index(0), |peer| peer.matched);
             if id == self.config.id { self.log.persisted().0 } else { peer.0 }
@@ -229,6 +232,9 @@ impl<C: Command> Raft<C> {
     /// Answers the reads whose round a quorum has confirmed.
     pub(super) fn answer_reads(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
+        if !leader.reads.has_rounds() {
+            return;
+        }
         let own = self.config.id;
         let round =
             |id| if id == own { u64::MAX } else { leader.peers.get(&id).map_or(0, |peer| peer.round) };
