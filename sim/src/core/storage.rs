@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use quorate_node::ClusterId;
 use quorate_node::wal::Recovered;
-use quorate_node::wal::record::{self, SegmentEncoder, SegmentHeader};
+use quorate_node::wal::record::{self, Scan, SegmentEncoder, SegmentHeader};
 use quorate_raft::{Index, NodeId, Position, SnapshotMeta, WriteId};
 use quorate_replica::{Founder, Saved, SnapshotChunk, Write};
 
@@ -53,6 +53,9 @@ pub struct Storage {
     synced: usize,
     /// The log up to here is followed by a durable record that says that it was synced before.
     witnessed: usize,
+    /// What the log was found to hold when the member last started, and how far that was. It is not read again:
+    /// what was synced then has not changed, unless `undamaged` says so.
+    known: Option<(Scan, Recovered)>,
 }
 
 /// What became of the attempt to write.
@@ -144,6 +147,7 @@ impl Storage {
             undamaged: None,
             synced: 0,
             witnessed: 0,
+            known: None,
         }
     }
 
@@ -306,17 +310,27 @@ impl Storage {
     /// What a starting member finds.
     pub fn recover(&mut self) -> Result<Saved, String> {
         let bytes = self.disk.bytes(self.log);
-        let scan = record::scan(bytes, true).map_err(|error| error.to_string())?;
-        let mut recovered = Recovered::default();
+        let known = if self.is_damaged() { None } else { self.known.take() };
+        let (scan, mut recovered) = match known {
+            Some((mut scan, recovered)) => (scan.extend(bytes, true).map(|()| scan), recovered),
+            None => (record::scan(bytes, true), Recovered::default()),
+        };
+        let mut scan = scan.map_err(|error| error.to_string())?;
+        debug_assert!(
+            record::scan(bytes, true).is_ok_and(|whole| whole.valid_len == scan.valid_len),
+            "what was read before is read again to the same end"
+        );
         self.encoder = SegmentEncoder::resume(&scan);
         let valid = usize::try_from(self.encoder.offset()).expect("it fits memory");
-        scan.records.into_iter().for_each(|record| recovered.apply(record));
+        scan.records.drain(..).for_each(|record| recovered.apply(record));
         self.disk.truncate(self.log, valid);
         self.disk.sync(self.log, valid);
         (self.synced, self.witnessed) = (valid, 0);
         self.boots += 1;
         let snapshot = self.snapshot.first().map_or_else(|| self.initial.clone(), |chunk| chunk.meta.clone());
-        let (hard_state, entries) = recovered.finish(snapshot.position).map_err(|error| error.to_string())?;
+        let found = recovered.clone().finish(snapshot.position).map_err(|error| error.to_string())?;
+        self.known = Some((scan, recovered));
+        let (hard_state, entries) = found;
         let chunks = self.snapshot.iter().map(|chunk| (**chunk).clone()).collect();
         let founder =
             |id| Founder { id, owner: id.0, name: format!("m{}", id.0), peer_urls: vec![peer_url(id)] };

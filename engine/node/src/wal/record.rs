@@ -183,34 +183,47 @@ pub enum ScanError {
 /// Reads a whole segment. A torn tail is legal only in the newest one: `newest` says whether this is it.
 pub fn scan(bytes: &[u8], newest: bool) -> Result<Scan, ScanError> {
     let (header, seed, start) = segment_header(bytes).map_err(ScanError::Header)?;
-    let damage =
-        |offset: usize, what: &str| ScanError::Damage { offset: offset as u64, what: what.to_owned() };
-    let mut records = Vec::new();
-    let (mut offset, mut whole_records, mut whole_len) = (start, 0, start);
-    while offset < bytes.len() {
-        let view = match record_at(bytes, seed, offset) {
-            Ok(view) => view,
-            Err(what) if !newest => return Err(damage(offset, what)),
-            Err(what) => match synced_past(bytes, seed, offset) {
-                Some(witness) => {
-                    let what =
-                        format!("{what}, yet the record at byte {witness} was written after it was synced");
-                    return Err(damage(offset, &what));
-                }
-                None => break,
-            },
-        };
-        records.push(view.decode().map_err(|error| damage(offset, &error.to_string()))?);
-        offset = view.end;
-        if view.last {
-            (whole_records, whole_len) = (records.len(), offset);
+    let mut scan = Scan { header, records: Vec::new(), valid_len: start as u64, seed };
+    scan.extend(bytes, newest)?;
+    Ok(scan)
+}
+
+impl Scan {
+    /// Goes on behind what was read before, and adds its records to those that are still here. `bytes` are the
+    /// whole segment, unchanged up to `valid_len`. After an error the scan is of no use.
+    pub fn extend(&mut self, bytes: &[u8], newest: bool) -> Result<(), ScanError> {
+        let seed = self.seed;
+        let damage =
+            |offset: usize, what: &str| ScanError::Damage { offset: offset as u64, what: what.to_owned() };
+        let mut offset = usize::try_from(self.valid_len).expect("what was read was in memory");
+        let (mut whole_records, mut whole_len) = (self.records.len(), offset);
+        while offset < bytes.len() {
+            let view = match record_at(bytes, seed, offset) {
+                Ok(view) => view,
+                Err(what) if !newest => return Err(damage(offset, what)),
+                Err(what) => match synced_past(bytes, seed, offset) {
+                    Some(witness) => {
+                        let what = format!(
+                            "{what}, yet the record at byte {witness} was written after it was synced"
+                        );
+                        return Err(damage(offset, &what));
+                    }
+                    None => break,
+                },
+            };
+            self.records.push(view.decode().map_err(|error| damage(offset, &error.to_string()))?);
+            offset = view.end;
+            if view.last {
+                (whole_records, whole_len) = (self.records.len(), offset);
+            }
         }
+        if !newest && whole_len != bytes.len() {
+            return Err(damage(whole_len, "the last write is incomplete, yet there is a later segment"));
+        }
+        self.records.truncate(whole_records);
+        self.valid_len = whole_len as u64;
+        Ok(())
     }
-    if !newest && whole_len != bytes.len() {
-        return Err(damage(whole_len, "the last write is incomplete, yet there is a later segment"));
-    }
-    records.truncate(whole_records);
-    Ok(Scan { header, records, valid_len: whole_len as u64, seed })
 }
 
 /// The header of a segment, the seed of its records' checksums, and where they begin.
@@ -276,7 +289,10 @@ fn synced_past(bytes: &[u8], seed: u32, bad: usize) -> Option<usize> {
 }
 
 fn header_checksum(seed: u32, offset: u64, header: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(seed, &offset.to_le_bytes()), &header[4..RECORD_HEADER_BYTES])
+    let mut covered = [0; 8 + RECORD_HEADER_BYTES - 4];
+    covered[..8].copy_from_slice(&offset.to_le_bytes());
+    covered[8..].copy_from_slice(&header[4..RECORD_HEADER_BYTES]);
+    crc32c::crc32c_append(seed, &covered)
 }
 
 const fn align(len: usize) -> usize {
