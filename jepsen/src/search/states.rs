@@ -19,7 +19,7 @@ pub(super) const FORBIDDEN: StateId = u32::MAX;
 /// Not computed yet.
 const UNTRIED: StateId = u32::MAX - 1;
 /// Rows are kept while the table has at most so many cells; with many classes it would be mostly holes.
-const CELLS_MAX: usize = 1 << 20;
+const CELLS_MAX: usize = 1 << 16;
 
 /// All states met, all classes, and the transitions between them.
 pub(super) struct States<'m, M: Model> {
