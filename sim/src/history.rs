@@ -37,15 +37,21 @@ impl Recorder {
     }
 
     /// A client learns what became of it.
-    pub fn done(&mut self, id: OperationId, time: Time, outcome: &Outcome) {
+    pub fn done(&mut self, id: OperationId, time: Time, outcome: Outcome) {
         match outcome {
             Outcome::Answered(response) => {
                 self.answered += 1;
-                self.history.operations.ok(id.0, time.0, response.clone());
+                self.history.operations.ok(id.0, time.0, response);
             }
             Outcome::Refused => self.history.operations.fail(id.0),
             Outcome::Unknown => self.unknown += 1,
         }
+    }
+
+    /// What an operation has asked for.
+    #[must_use]
+    pub fn request(&self, id: OperationId) -> &Request {
+        &self.history.operations.operations[id.0.0].input
     }
 
     /// Everything that was asked, in order, and when.

@@ -1,5 +1,7 @@
 //! `quorate-sim`: the core depth of simulation from the command line.
 
+mod allocator;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,9 +13,6 @@ use quorate_sim::command::shrink::{self, Shrink};
 use quorate_sim::command::single::{self, Leave};
 use quorate_sim::command::sweep::{self, Sweep};
 use quorate_sim::report::install_panic_hook;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Simulates a cluster in which everything that can go wrong does. One seed reproduces everything.
 #[derive(Parser)]
@@ -80,6 +79,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    allocator::keep_memory();
     install_panic_hook();
     match Cli::parse().command {
         Command::Run { seed, overrides, leave } => single::seed(seed, &overrides, &leave, false),

@@ -12,14 +12,21 @@ use crate::time::Time;
 /// Events by time.
 #[derive(Debug)]
 pub struct Queue<E> {
-    heap: BinaryHeap<Reverse<Key>>,
+    heap: BinaryHeap<Reverse<u128>>,
     slots: Vec<Option<E>>,
     free: Vec<u32>,
     scheduled: u64,
 }
 
-/// Time, then the order of scheduling. (Slot numbers never decide: sequences differ.)
-type Key = (Time, u64, u32);
+/// Time, then the order of scheduling, then the slot (which never decides, for sequences differ), as one number:
+/// comparing is what a heap does most.
+fn key(at: Time, sequence: u64, slot: u32) -> u128 {
+    debug_assert!(sequence < 1 << SEQUENCE_BITS && slot < 1 << SLOT_BITS, "a run schedules less");
+    u128::from(at.0) << 64 | u128::from(sequence) << SLOT_BITS | u128::from(slot)
+}
+
+const SEQUENCE_BITS: u32 = 42;
+const SLOT_BITS: u32 = 22;
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
@@ -37,11 +44,12 @@ impl<E> Queue<E> {
             }
             None => {
                 self.slots.push(Some(event));
-                u32::try_from(self.slots.len() - 1).expect("fewer than four billion events at a time")
+                let slot = u32::try_from(self.slots.len() - 1).ok().filter(|slot| *slot < 1 << SLOT_BITS);
+                slot.expect("fewer than four million events at a time")
             }
         };
         self.scheduled += 1;
-        self.heap.push(Reverse((at, self.scheduled, slot)));
+        self.heap.push(Reverse(key(at, self.scheduled, slot)));
     }
 
     /// How many events are scheduled.
@@ -59,12 +67,13 @@ impl<E> Queue<E> {
     /// When the next event happens.
     #[must_use]
     pub fn next_at(&self) -> Option<Time> {
-        self.heap.peek().map(|Reverse((at, ..))| *at)
+        self.heap.peek().map(|Reverse(key)| Time((key >> 64) as u64))
     }
 
     /// The next event.
     pub fn pop(&mut self) -> Option<(Time, E)> {
-        let Reverse((at, _, slot)) = self.heap.pop()?;
+        let Reverse(key) = self.heap.pop()?;
+        let (at, slot) = (Time((key >> 64) as u64), key as u32 & ((1 << SLOT_BITS) - 1));
         let event = self.slots[slot as usize].take().expect("a key in the heap has its event");
         self.free.push(slot);
         Some((at, event))

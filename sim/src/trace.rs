@@ -266,24 +266,30 @@ impl Trace {
     }
 
     /// Takes note of an event.
-    pub fn record(&mut self, time: Time, event: Event, status: Option<StatusLine>) {
+    pub fn record(&mut self, time: Time, event: Event, status: Option<&StatusLine>) {
         self.events += 1;
         self.mix(time.0);
         self.mix_event(&event);
-        if let Some(status) = &status {
+        if let Some(status) = status {
             self.mix(status.term << 2 | status.role as u64);
             self.mix(status.last << 32 | status.commit);
             self.mix(status.applied << 32 | status.revision as u64);
         }
-        let line = Line { time, event, status };
-        // Whoever read the trace (`head`, say) may have seen enough.
-        if self.print && writeln!(std::io::stdout(), "{line}").is_err() {
-            std::process::exit(0);
-        }
         if self.last.len() == self.keep {
             self.last.pop_front();
         }
-        self.last.push_back(line);
+        self.last.push_back(Line { time, event, status: status.copied() });
+        if self.print {
+            self.print_last();
+        }
+    }
+
+    fn print_last(&self) {
+        let line = self.last.back().expect("an event was just kept");
+        // Whoever reads the trace (`head`, say) may have seen enough.
+        if writeln!(std::io::stdout(), "{line}").is_err() {
+            std::process::exit(0);
+        }
     }
 
     /// The hash of everything so far.

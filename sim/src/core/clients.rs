@@ -30,6 +30,9 @@ pub struct ClientSlot {
     process: u64,
     serial: u64,
     waiting: Option<Waiting>,
+    /// Whether it will look at how long it has waited: one such event per client, not one per request, for most
+    /// are answered long before.
+    timed: bool,
 }
 
 /// Who decides what a client asks.
@@ -47,8 +50,10 @@ enum Role {
 #[derive(Debug)]
 struct Waiting {
     member: NodeId,
-    request: Request,
+    /// What is asked is in the history.
     operation: OperationId,
+    /// How long it waits.
+    until: Option<Time>,
     /// What the clocks read when a lease was granted or renewed.
     readings: Option<Box<Readings>>,
     /// What a scenario wants to become of it, and in which line.
@@ -82,7 +87,7 @@ impl ClientSlot {
     }
 
     fn new(process: u64, role: Role) -> ClientSlot {
-        ClientSlot { role, process, serial: 0, waiting: None }
+        ClientSlot { role, process, serial: 0, waiting: None, timed: false }
     }
 
     /// A scenario wants it to ask this when it has asked everything before.
@@ -171,8 +176,12 @@ impl Simulation {
     /// A client asks, and waits as long as clients wait.
     fn ask_patiently(&mut self, slot: u32, member: NodeId, request: Request) {
         self.ask(slot, member, request);
-        let asker = Asker { slot, serial: self.clients[slot as usize].serial };
-        self.queue.push(self.time + self.options.load.patience, Event::Patience { asker });
+        let until = self.time + self.options.load.patience;
+        let client = &mut self.clients[slot as usize];
+        client.waiting.as_mut().expect("it has just asked").until = Some(until);
+        if !std::mem::replace(&mut client.timed, true) {
+            self.queue.push(until, Event::Patience { slot });
+        }
     }
 
     /// A probe asks a member, however long that takes.
@@ -189,8 +198,8 @@ impl Simulation {
         let readings = renews.then(|| Box::new(self.readings()));
         let client = &mut self.clients[slot as usize];
         client.serial += 1;
-        let operation = self.recorder.invoke(client.process, self.time, request.clone());
-        client.waiting = Some(Waiting { member, request, operation, readings, wanted: None });
+        let operation = self.recorder.invoke(client.process, self.time, request);
+        client.waiting = Some(Waiting { member, operation, until: None, readings, wanted: None });
         self.asked.push((slot, member));
         let asker = Asker { slot, serial: client.serial };
         match self.network.send_client(self.time, member) {
@@ -204,8 +213,9 @@ impl Simulation {
     pub(super) fn request_arrives(&mut self, asker: Asker) {
         let client = &self.clients[asker.slot as usize];
         let Some(waiting) = client.waiting.as_ref().filter(|_| client.serial == asker.serial) else { return };
-        let (node, process, what) = (waiting.member, client.process, workload::name(&waiting.request));
-        let request = convert::request(&waiting.request);
+        let asked = self.recorder.request(waiting.operation);
+        let (node, process, what) = (waiting.member, client.process, workload::name(asked));
+        let request = convert::request(asked);
         if !self.member(node).is_up() {
             let outcome = Outcome::Refused;
             return self.queue.push(self.time + REFUSAL, Event::Answer { asker, outcome });
@@ -228,7 +238,7 @@ impl Simulation {
         }
         let client = &self.clients[asker.slot as usize];
         let Some(waiting) = client.waiting.as_ref().filter(|_| client.serial == asker.serial) else { return };
-        let outcome = convert::outcome(node, &waiting.request, result);
+        let outcome = convert::outcome(node, self.recorder.request(waiting.operation), result);
         if let Some(at) = self.network.send_client(self.time, node) {
             self.queue.push(at, Event::Answer { asker, outcome });
         }
@@ -241,13 +251,23 @@ impl Simulation {
             return;
         }
         let Some(waiting) = client.waiting.take() else { return };
-        self.settle(asker, waiting, &outcome);
+        self.settle(asker, waiting, outcome);
     }
 
-    /// A client gives up waiting.
-    pub(super) fn patience_ends(&mut self, asker: Asker) {
-        if self.clients[asker.slot as usize].serial == asker.serial {
-            self.give_up(asker);
+    /// A client gives up waiting, unless it waits for something that it has asked for later.
+    pub(super) fn patience_ends(&mut self, slot: u32) {
+        let client = &mut self.clients[slot as usize];
+        client.timed = false;
+        match client.waiting.as_ref().and_then(|waiting| waiting.until) {
+            Some(until) if until <= self.time => {
+                let asker = Asker { slot, serial: client.serial };
+                self.give_up(asker);
+            }
+            Some(until) => {
+                client.timed = true;
+                self.queue.push(until, Event::Patience { slot });
+            }
+            None => {}
         }
     }
 
@@ -258,7 +278,7 @@ impl Simulation {
         if let Some(id) = self.member(node).abandon(asker) {
             self.input(node, Input::Cancel { id });
         }
-        self.settle(asker, waiting, &Outcome::Unknown);
+        self.settle(asker, waiting, Outcome::Unknown);
     }
 
     /// Every connection between clients and a member breaks.
@@ -275,29 +295,32 @@ impl Simulation {
         }
     }
 
-    fn settle(&mut self, asker: Asker, waiting: Waiting, outcome: &Outcome) {
-        let Waiting { request, operation, readings, member, wanted } = waiting;
-        self.recorder.done(operation, self.time, outcome);
-        self.known.learn(outcome);
-        self.lease_renewed(&request, outcome, readings.as_deref());
+    fn settle(&mut self, asker: Asker, waiting: Waiting, outcome: Outcome) {
+        let Waiting { operation, readings, member, wanted, until: _ } = waiting;
+        self.known.learn(&outcome);
+        self.lease_renewed(&outcome, readings.as_deref());
         let clients = self.options.load.clients;
         let client = &mut self.clients[asker.slot as usize];
         let process = client.process;
-        let revision = match outcome {
+        let revision = match &outcome {
             Outcome::Answered(response) => response.revision,
             Outcome::Refused | Outcome::Unknown => 0,
         };
         let name = outcome.name();
         match &mut client.role {
-            Role::Worker(client) => client.done(&request, outcome),
+            Role::Worker(client) => client.done(self.recorder.request(operation), &outcome),
             Role::Scripted(_) if matches!(outcome, Outcome::Unknown) => client.process += clients,
             Role::Scripted(_) => {}
-            Role::Probe => self.probe_settled(member, &request, outcome),
+            Role::Probe => {
+                let request = self.recorder.request(operation).clone();
+                self.probe_settled(member, request, &outcome);
+            }
         }
         self.note(Traced::Answer { process, outcome: name, revision }, None);
-        if let Some((line, wanted)) = wanted.filter(|(_, wanted)| !wanted.fits(outcome)) {
-            self.unexpected(line, member, &wanted, outcome);
+        if let Some((line, wanted)) = wanted.filter(|(_, wanted)| !wanted.fits(&outcome)) {
+            self.unexpected(line, member, &wanted, &outcome);
         }
+        self.recorder.done(operation, self.time, outcome);
         self.client_thinks(asker.slot);
         self.ask_queued(asker.slot);
         self.check_script();
@@ -305,10 +328,10 @@ impl Simulation {
 
     /// What was asked for after the storm: the first write that is served counts; one that is not is asked
     /// for again.
-    fn probe_settled(&mut self, member: NodeId, request: &Request, outcome: &Outcome) {
+    fn probe_settled(&mut self, member: NodeId, request: Request, outcome: &Outcome) {
         let slot = self.options.load.clients as usize + member.0 as usize - 1;
         let served = matches!(outcome, Outcome::Answered(Response { result: Ok(_), .. }));
-        match (request, served) {
+        match (&request, served) {
             (Request::Put(_), true) => {
                 if let Some(liveness) = &mut self.liveness {
                     liveness.on_served(self.time);
@@ -322,18 +345,19 @@ impl Simulation {
             }
             (_, false) => {
                 self.clients[slot].process += PROBES;
-                self.ask_once(member, request.clone());
+                self.ask_once(member, request);
             }
             _ => {}
         }
     }
 
-    fn lease_renewed(&mut self, request: &Request, outcome: &Outcome, readings: Option<&Readings>) {
+    /// A client may have been told that a lease lives on; `readings` are there if that is what it had asked for.
+    fn lease_renewed(&mut self, outcome: &Outcome, readings: Option<&Readings>) {
         let Outcome::Answered(Response { result: Ok(Reply::Lease { id, ttl }), .. }) = outcome else {
             return;
         };
         let Some(readings) = readings else { return };
-        if *ttl > 0 && matches!(request, Request::LeaseGrant { .. } | Request::LeaseKeepAlive { .. }) {
+        if *ttl > 0 {
             let check = self.invariants.on_lease_renewed(*id, *ttl, readings);
             self.demand(check);
         }

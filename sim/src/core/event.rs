@@ -27,8 +27,8 @@ pub enum Event {
     Request { asker: Asker },
     /// A client's answer arrives.
     Answer { asker: Asker, outcome: Outcome },
-    /// A client has no more patience.
-    Patience { asker: Asker },
+    /// A client may have no more patience.
+    Patience { slot: u32 },
     /// A watcher opens a stream.
     WatchOpen { slot: u32 },
     /// Its request arrives.

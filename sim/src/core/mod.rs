@@ -218,7 +218,7 @@ impl Simulation {
             Event::Client { slot } => self.client_asks(slot),
             Event::Request { asker } => self.request_arrives(asker),
             Event::Answer { asker, outcome } => self.answer_arrives(asker, outcome),
-            Event::Patience { asker } => self.patience_ends(asker),
+            Event::Patience { slot } => self.patience_ends(slot),
             Event::WatchOpen { slot } => self.watch_opens(slot),
             Event::WatchRequest { asker } => self.watch_arrives(asker),
             Event::WatchResponse { asker, response } => self.watch_response(asker, response),
@@ -242,7 +242,7 @@ impl Simulation {
 
     /// Takes note of an event, with where a member stands after it.
     fn note(&mut self, event: Traced, node: Option<NodeId>) {
-        let status = node.map(|node| self.members[place(node)].status);
+        let status = node.map(|node| &self.members[place(node)].status);
         self.trace.record(self.time, event, status);
     }
 
@@ -290,7 +290,7 @@ fn place(node: NodeId) -> usize {
 }
 
 /// How many of the last events a failure report can show.
-const EVENTS_KEPT: usize = 200;
+const EVENTS_KEPT: usize = 64;
 
 /// How long a client takes to notice that nobody listens.
 const REFUSAL: Duration = Duration::from_millis(1);

@@ -18,8 +18,12 @@ impl Simulation {
             return;
         }
         let delay = delay + member.cpu_delay;
+        let busy = member.paused || member.turn_scheduled || member.in_turn;
+        if !busy && delay.is_zero() && member.inbox.is_empty() {
+            return self.turn_upon(node, Some(input));
+        }
         member.inbox.push(input);
-        if member.paused || member.turn_scheduled || member.in_turn {
+        if busy {
             return;
         }
         if delay.is_zero() {
@@ -33,6 +37,11 @@ impl Simulation {
 
     /// A member looks at what has arrived, and at its clock; then everything that it asks for is carried out.
     pub(super) fn turn(&mut self, node: NodeId) {
+        self.turn_upon(node, None);
+    }
+
+    /// A turn that begins with an input, if there is one, before what has arrived.
+    fn turn_upon(&mut self, node: NodeId, mut input: Option<Input>) {
         let time = self.time;
         let member = self.member(node);
         if member.paused {
@@ -40,6 +49,8 @@ impl Simulation {
         }
         member.in_turn = true;
         let now = member.clock.now(time);
+        // What was due before now as of the last turn has a wake-up that is due as well.
+        let may_be_due = member.wake.is_none_or(|(at, _)| at <= time);
         loop {
             let member = self.member(node);
             let mut inbox = std::mem::take(&mut member.inbox);
@@ -49,14 +60,14 @@ impl Simulation {
             }
             // Inputs first: what came while the member was stopped should be seen before deadlines are
             // judged.
-            for input in inbox.drain(..) {
+            for input in input.take().into_iter().chain(inbox.drain(..)) {
                 if let Some(flight) = &mut member.flight {
                     flight.recorder.input(&input);
                 }
                 replica.handle(now, input);
             }
             member.inbox = inbox;
-            if replica.deadline().is_some_and(|(at, _)| at <= now) {
+            if may_be_due && replica.deadline().is_some_and(|(at, _)| at <= now) {
                 if let Some(flight) = &mut member.flight {
                     flight.recorder.input(&Input::Wake);
                 }
@@ -90,10 +101,11 @@ impl Simulation {
                 self.send(node, to, message);
             }
             Output::Persist(write) => {
-                let readings = self.readings();
-                let check = self.invariants.on_write(node, &write, &readings);
+                let Simulation { members, invariants, time, .. } = self;
+                let member = &mut members[place(node)];
+                let check = invariants.on_write(node, &write, || member.clock.reading(*time));
+                member.storage.enqueue(write);
                 self.demand(check);
-                self.member(node).storage.enqueue(write);
             }
             Output::SaveSnapshot { chunk, keep_after: _ } => {
                 let member = &mut self.members[place(node)];

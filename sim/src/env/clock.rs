@@ -44,8 +44,13 @@ impl NodeClock {
     /// a lease's age can be measured by whoever's clock decided on it.
     #[must_use]
     pub fn reading(&self, time: Time) -> u64 {
-        let passed = u128::from(nanos(time.since(self.since)));
-        self.reading + (passed * u128::from(self.rate) / u128::from(TRUE_RATE)) as u64
+        let passed = nanos(time.since(self.since));
+        // Asked for with every event: nearly always, no wide division is needed.
+        let elapsed = match passed.checked_mul(self.rate) {
+            Some(product) => product / TRUE_RATE,
+            None => (u128::from(passed) * u128::from(self.rate) / u128::from(TRUE_RATE)) as u64,
+        };
+        self.reading + elapsed
     }
 
     /// The first true time, not before `time`, at which the clock reads at least `at`; `None` while it is
@@ -61,8 +66,14 @@ impl NodeClock {
             return None;
         }
         // Rounded up: a wake-up that comes a nanosecond early would come again and again.
-        let passed = (u128::from(missing) * u128::from(TRUE_RATE)).div_ceil(u128::from(self.rate));
-        Some(Time(self.since.0.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))))
+        let passed = match missing.checked_mul(TRUE_RATE) {
+            Some(product) => product.div_ceil(self.rate),
+            None => {
+                let passed = (u128::from(missing) * u128::from(TRUE_RATE)).div_ceil(u128::from(self.rate));
+                u64::try_from(passed).unwrap_or(u64::MAX)
+            }
+        };
+        Some(Time(self.since.0.saturating_add(passed)))
     }
 
     /// Lets the clock run at another rate from now on (in millionths; zero freezes it).

@@ -55,7 +55,7 @@ struct Expiry {
 
 impl LeaseExpiry {
     /// A member writes entries: those that end leases are noted when their own origin appends them.
-    pub fn on_write(&mut self, node: NodeId, write: &Write, readings: &Readings) {
+    pub fn on_write(&mut self, node: NodeId, write: &Write, reading: impl Fn() -> u64) {
         for entry in &write.entries {
             let key = (entry.index.0, entry.term.0);
             if let Payload::Membership(membership) = &entry.payload {
@@ -65,8 +65,7 @@ impl LeaseExpiry {
             let Payload::Command(SharedProposal(proposal)) = &entry.payload else { continue };
             let Command::LeaseRevoke { id } = &proposal.command else { continue };
             if proposal.id.is_own() && proposal.origin == node {
-                let reading = readings[node.0 as usize];
-                let expiry = Expiry { lease: id.0, origin: node, reading };
+                let expiry = Expiry { lease: id.0, origin: node, reading: reading() };
                 self.proposed.entry(key).or_insert(Proposed::Expiry(expiry));
             }
         }

@@ -129,10 +129,10 @@ impl Invariants {
         self.matching.check(&self.logs, node, quorate_raft::Index(1))
     }
 
-    /// A member writes this. `readings` are all clocks' now.
-    pub fn on_write(&mut self, node: NodeId, write: &Write, readings: &Readings) -> Check {
+    /// A member writes this. `reading` is its clock's now.
+    pub fn on_write(&mut self, node: NodeId, write: &Write, reading: impl Fn() -> u64) -> Check {
         self.logs.write(node, write)?;
-        self.leases.on_write(node, write, readings);
+        self.leases.on_write(node, write, reading);
         match write.entries.first() {
             Some(first) => self.matching.check(&self.logs, node, first.index),
             None => Ok(()),

@@ -56,7 +56,7 @@ pub async fn ask(
     let outcome = caller.ask(machines, request).await;
     {
         let mut clients = lock(&shared.clients);
-        clients.recorder.done(operation, now(), &outcome);
+        clients.recorder.done(operation, now(), outcome.clone());
         clients.known.learn(&outcome);
     }
     let revision = match &outcome {

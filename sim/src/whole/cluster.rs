@@ -185,7 +185,7 @@ impl Shared {
     /// Takes note of an event.
     pub fn note(&self, event: Event, machine: Option<NodeId>) {
         let status = machine.and_then(|machine| self.observe(machine));
-        lock(&self.trace).record(now(), event, status);
+        lock(&self.trace).record(now(), event, status.as_ref());
     }
 
     /// A number that nobody else draws.

@@ -188,7 +188,7 @@ impl Context<'_> {
     /// One of the keys of a workload.
     fn key(&mut self, prefix: &str) -> Bytes {
         let number = self.random.below(self.load.keys);
-        Bytes::from(format!("{prefix}/{number:02}").as_str())
+        numbered(prefix, number)
     }
 
     /// Two different keys of a workload, or the same twice if it has only one.
@@ -208,8 +208,17 @@ impl Context<'_> {
     }
 }
 
+/// A prefix, a slash and two digits or more. Made for every request, so what is usual is not formatted.
 fn numbered(prefix: &str, number: u64) -> Bytes {
-    Bytes::from(format!("{prefix}/{number:02}").as_str())
+    let (tens, ones) = (b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8);
+    let (prefix, mut key) = (prefix.as_bytes(), [0; 16]);
+    let length = prefix.len() + 3;
+    if number >= 100 || length > key.len() {
+        return Bytes::from(format!("{}/{number:02}", prefix.escape_ascii()).as_str());
+    }
+    key[..prefix.len()].copy_from_slice(prefix);
+    key[prefix.len()..length].copy_from_slice(&[b'/', tens, ones]);
+    Bytes::from(&key[..length])
 }
 
 /// The value that a read of one key found.
