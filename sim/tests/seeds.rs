@@ -64,3 +64,22 @@ fn what_a_flight_recorder_writes_replays_and_changes_nothing() {
         }
     }
 }
+
+/// Runs share memory with the runs before them on the same thread, and the processor with those of other threads.
+#[test]
+fn a_seed_is_the_same_run_alone_and_among_others() {
+    let options = |seed| {
+        let mut options = Options::draw(seed);
+        options.storm = std::time::Duration::from_secs(4);
+        options
+    };
+    let batch = || (30..34).map(|seed| run(&options(seed))).collect::<Vec<_>>();
+    let (one, other, alone) = std::thread::scope(|scope| {
+        let (one, other) = (scope.spawn(batch), scope.spawn(batch));
+        let alone = (30..34).map(|seed| scope.spawn(move || run(&options(seed))).join().expect("it holds"));
+        let alone: Vec<Summary> = alone.collect();
+        (one.join().expect("it holds"), other.join().expect("it holds"), alone)
+    });
+    assert_eq!(one, alone);
+    assert_eq!(other, alone);
+}

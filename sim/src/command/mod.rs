@@ -107,17 +107,39 @@ pub fn banner(options: &Options) -> String {
     format!("seed {} version {version} commit {commit} {options}", options.seed)
 }
 
-/// How fast it went.
+/// How fast it went: by the clock on the wall and, where the system tells, by the time that processors were busy,
+/// which says more when others use them as well.
 #[must_use]
 pub fn speed(seeds: u64, simulated: Duration, events: u64, wall: Duration) -> String {
-    let seconds = wall.as_secs_f64().max(1e-9);
-    format!(
-        "{seeds} seeds in {seconds:.2}s: {:.1} seeds/s, {:.0} simulated seconds per second, {:.2} M events/s",
-        seeds as f64 / seconds,
-        simulated.as_secs_f64() / seconds,
-        events as f64 / seconds / 1e6
-    )
+    let rates = |time: Duration| {
+        let seconds = time.as_secs_f64().max(1e-9);
+        format!(
+            "{:.1} seeds/s, {:.0} simulated seconds per second, {:.2} M events/s",
+            seeds as f64 / seconds,
+            simulated.as_secs_f64() / seconds,
+            events as f64 / seconds / 1e6
+        )
+    };
+    let mut text = format!("{seeds} seeds in {:.2}s: {}", wall.as_secs_f64(), rates(wall));
+    if let Some(busy) = processor_time().filter(|busy| !busy.is_zero()) {
+        let seconds = busy.as_secs_f64();
+        text.push_str(&format!("\nper core ({seconds:.2}s of processor time): {}", rates(busy)));
+    }
+    text
 }
+
+/// How long processors have worked for this process: the fields `utime` and `stime` of proc_pid_stat(5).
+fn processor_time() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Fields are counted after the program's name, which may hold anything and ends with the last parenthesis.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let ticks = ticks()? + ticks()?;
+    Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+}
+
+/// What Linux shows to programs, whatever it uses itself.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// Now, in the real world.
 #[expect(clippy::disallowed_methods, reason = "how fast the simulator itself is, nothing simulated can tell")]

@@ -34,6 +34,9 @@ pub struct Sweep {
     /// Run every seed twice: the traces must be equal.
     #[arg(long)]
     pub twice: bool,
+    /// Print what each seed came to, and the hash of its trace.
+    #[arg(long)]
+    pub each: bool,
     /// Print in how many seeds each interesting state was reached, the rarest first.
     #[arg(long)]
     pub coverage: bool,
@@ -57,6 +60,8 @@ struct Tally {
     done: AtomicU64,
     failures: Mutex<Vec<(Finished, Overrides)>>,
     rarity: Mutex<Rarity>,
+    /// What each seed came to, if that is to be printed.
+    each: Mutex<Vec<Summary>>,
     /// Seeds whose second run was not like the first.
     divergent: Mutex<Vec<u64>>,
 }
@@ -124,6 +129,9 @@ pub fn sweep(sweep: &Sweep) -> ExitCode {
     bar.finish_and_clear();
     let simulated = Duration::from_nanos(tally.simulated_nanos.load(Ordering::Relaxed));
     let (done, events) = (tally.done.load(Ordering::Relaxed), tally.events.load(Ordering::Relaxed));
+    let mut each = std::mem::take(&mut *tally.each.lock().expect("no worker has panicked"));
+    each.sort_unstable_by_key(|summary| summary.seed);
+    each.iter().for_each(|summary| println!("{summary}"));
     println!("{}", speed(done, simulated, events, clock.elapsed()));
     if sweep.coverage {
         tally.rarity.lock().expect("no worker has panicked").print();
@@ -184,6 +192,10 @@ fn work(sweep: &Sweep, tally: &Tally, bar: &ProgressBar) {
         let run = || core::execute(&Plan::Drawn(&options), Watch::default());
         let finished = run();
         let Summary { simulated, events, hash, .. } = finished.summary;
+        if sweep.each {
+            let mut each = tally.each.lock().expect("no worker panics while it holds this");
+            each.push(finished.summary.clone());
+        }
         if sweep.twice && run().summary.hash != hash {
             tally.divergent.lock().expect("no worker panics while it holds this").push(options.seed);
         }
