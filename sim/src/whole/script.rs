@@ -128,17 +128,15 @@ impl Script {
                     self.breaks(format!("line {line}: {condition} is required, and is not so"));
                 }
             }
+            // The next line comes when it has become so.
             Action::Require(condition, Some(period)) => {
                 let deadline = now() + period.length(&self.shared.options);
                 lock(&self.progress).awaited.push(step);
-                let this = Arc::clone(self);
-                madsim::task::spawn(async move {
-                    if this.becomes(&condition, deadline).await {
-                        lock(&this.progress).awaited.retain(|awaited| *awaited != step);
-                    } else if now() >= deadline {
-                        this.breaks(format!("line {line}: it has not become so: {condition}"));
-                    }
-                });
+                if self.becomes(&condition, deadline).await {
+                    lock(&self.progress).awaited.retain(|awaited| *awaited != step);
+                } else if now() >= deadline {
+                    self.breaks(format!("line {line}: it has not become so: {condition}"));
+                }
             }
             Action::Never(condition, lasts) => {
                 let deadline = now() + lasts.unwrap_or(self.shared.options.storm);
