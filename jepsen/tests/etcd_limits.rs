@@ -48,6 +48,32 @@ fn a_search_for_explanations_that_runs_out_of_steps_says_so() {
 }
 
 #[test]
+fn many_unknown_outcomes_with_equal_values_are_decided_within_few_steps() {
+    let shape = Shape { operations: 1000, processes: 20, keys: 10, plain: true, ..SHAPE };
+    for seed in 0..12 {
+        let history = correct_history(&mut Random::new(seed), shape).history;
+        let options = Options { steps_max: 20_000, ..Options::default() };
+        let verdict = check_records(&Records::of(&history), &options, None);
+        assert!(verdict.is_valid(), "seed {seed}: {verdict}");
+    }
+}
+
+#[test]
+fn when_every_second_outcome_is_unknown_nobody_is_accused_wrongly() {
+    let shape = Shape { operations: 400, processes: 20, keys: 10, unknown: 50, plain: true, ..SHAPE };
+    let mut decided = 0;
+    for seed in 0..24 {
+        let history =
+            correct_history(&mut Random::new(seed), Shape { values: seed % 3, ..shape }).history;
+        let options = Options { steps_max: 20_000, ..Options::default() };
+        let verdict = check_records(&Records::of(&history), &options, None);
+        assert!(!verdict.is_invalid(), "seed {seed}: {verdict}");
+        decided += u32::from(verdict.is_valid());
+    }
+    assert!(decided >= 12, "most are decided all the same: {decided} of 24");
+}
+
+#[test]
 fn records_open_to_what_was_recorded() {
     for seed in 0..200 {
         let mut random = Random::new(seed);

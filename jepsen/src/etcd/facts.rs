@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use super::outcome::{KeyValue, Reply, Response};
 use super::placing::{Order, Placed, Role};
 use super::records::{Kind, Record, Records};
-use super::request::{Keys, Request};
+use super::request::{Keys, Relation, Request, Target, Txn};
 use super::timeline::{KeyId, Timeline};
 
 /// The segments of every key that a candidate may write.
@@ -22,6 +22,9 @@ pub(super) struct Facts {
     puts: Vec<Vec<i64>>,
     /// By key: the revisions at which a response showed all of it, or that it was not there.
     seen: Vec<Vec<i64>>,
+    /// By key: stretches in which nobody wrote it, for at the end of each a guard found the version from before.
+    /// They begin behind the first revision and end with the second; by that, ascending.
+    untouched: Vec<Vec<(i64, i64)>>,
 }
 
 /// Some revisions, and what unclaimed ones among them did to a key.
@@ -35,11 +38,16 @@ pub(super) struct Segment {
     pub puts: Option<u32>,
     /// Whether it may have been deleted.
     pub may_delete: bool,
-    /// Whether it was deleted.
-    pub must_delete: bool,
+    /// Where it may have been deleted: whether an answered deletion at the last of them found it; otherwise it
+    /// was not there at the end.
+    pub is_found: bool,
 }
 
 impl Segment {
+    /// Revisions at which nobody wrote the key.
+    pub const QUIET: Segment =
+        Segment { after: 0, last: 0, puts: Some(0), may_delete: false, is_found: false };
+
     /// Whether nobody wrote the key.
     pub fn is_quiet(&self) -> bool {
         self.puts == Some(0) && !self.may_delete
@@ -73,7 +81,8 @@ impl Facts {
     /// Collects the facts of the keys for which `wanted` is true.
     pub fn new(records: &Records<'_>, order: &Order, store: &Timeline<'_>, wanted: Vec<bool>) -> Facts {
         let (facts, seen) = (vec![Vec::new(); wanted.len()], vec![Vec::new(); wanted.len()]);
-        let mut collector = Collector { store, wanted, facts, seen };
+        let untouched = vec![Vec::new(); wanted.len()];
+        let mut collector = Collector { store, wanted, facts, seen, untouched };
         for placed in &order.placed {
             let record = &records.all()[placed.operation as usize];
             match records.rare_of(record) {
@@ -91,7 +100,16 @@ impl Facts {
             }
         }
         let initial = store.revision();
-        let mut result = Facts { segments: Vec::new(), puts: Vec::new(), seen: collector.seen };
+        let Collector { seen, mut untouched, .. } = collector;
+        for stretches in &mut untouched {
+            stretches.sort_unstable();
+            stretches.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                kept.1 = if same { kept.1.max(later.1) } else { kept.1 };
+                same
+            });
+        }
+        let mut result = Facts { segments: Vec::new(), puts: Vec::new(), seen, untouched };
         for (id, mut facts) in collector.facts.into_iter().enumerate() {
             // A put sorts before the sights of its own revision.
             facts.sort_by_key(|fact| (fact.revision(), !matches!(fact, Fact::Put(_))));
@@ -108,6 +126,13 @@ impl Facts {
         let segments = &self.segments[key as usize];
         let at = segments.partition_point(|segment| segment.last < revision);
         segments.get(at).filter(|segment| segment.after < revision)
+    }
+
+    /// Whether a guard tells that nobody wrote a key at a revision.
+    pub fn is_untouched(&self, key: KeyId, revision: i64) -> bool {
+        let stretches = &self.untouched[key as usize];
+        let next = stretches.partition_point(|(after, _)| *after < revision);
+        next.checked_sub(1).is_some_and(|at| revision <= stretches[at].1)
     }
 
     /// The first revision after another one at which an answered operation put a key.
@@ -131,6 +156,8 @@ struct Collector<'a, 'h> {
     facts: Vec<Vec<Fact>>,
     /// See [`Facts::seen`].
     seen: Vec<Vec<i64>>,
+    /// See [`Facts::untouched`].
+    untouched: Vec<Vec<(i64, i64)>>,
 }
 
 impl Collector<'_, '_> {
@@ -138,6 +165,9 @@ impl Collector<'_, '_> {
     fn plain(&mut self, records: &Records<'_>, record: &Record) {
         let Some(id) = self.store.id_of(record.key).filter(|id| self.wanted[*id as usize]) else { return };
         let revision = i64::from(record.revision);
+        if record.kind == Kind::Guarded && record.changes() {
+            self.guard(id, i64::from(record.expected), revision - 1);
+        }
         let (fact, seen) = match (record.kind, records.seen(record)) {
             (Kind::Delete, _) if record.changes() => (Fact::Deleted(revision), true),
             (Kind::Delete, _) => (Fact::Absent(revision), true),
@@ -156,6 +186,16 @@ impl Collector<'_, '_> {
     fn fact(&mut self, key: &[u8], fact: Fact, seen: bool) {
         if let Some(id) = self.store.id(key).filter(|id| self.wanted[*id as usize]) {
             self.note(id, fact, seen);
+        }
+    }
+
+    /// A guard found that a key had been put at revision `expected` (never, if that is zero) and not been changed
+    /// up to `at`.
+    fn guard(&mut self, id: KeyId, expected: i64, at: i64) {
+        if expected > 0 {
+            self.untouched[id as usize].push((expected, at));
+        } else {
+            self.note(id, Fact::Absent(at), false);
         }
     }
 
@@ -215,6 +255,11 @@ impl Collector<'_, '_> {
                 }
             }
             (Request::Txn(txn), Reply::Txn { succeeded, replies }) => {
+                for (key, expected) in guards(txn, *succeeded && !in_txn) {
+                    if let Some(id) = self.store.id(key).filter(|id| self.wanted[*id as usize]) {
+                        self.guard(id, expected, before);
+                    }
+                }
                 let requests = if *succeeded { &txn.success } else { &txn.failure };
                 for (request, reply) in requests.iter().zip(replies) {
                     self.request(request, reply, placed, true);
@@ -223,6 +268,16 @@ impl Collector<'_, '_> {
             _ => {}
         }
     }
+}
+
+/// The keys of which a txn that succeeded has found the mod revision, and that.
+pub(super) fn guards(txn: &Txn, succeeded: bool) -> impl Iterator<Item = (&[u8], i64)> {
+    txn.compares.iter().filter(move |_| succeeded).filter_map(|compare| match compare.target {
+        Target::Mod(expected) if compare.result == Relation::Equal && compare.keys.is_single() => {
+            Some((compare.keys.key.as_slice(), expected))
+        }
+        _ => None,
+    })
 }
 
 /// Walks through the facts of a key.
@@ -244,8 +299,8 @@ impl Walk {
         for fact in facts {
             match *fact {
                 Fact::There(at, version) if at >= walk.known => walk.there(at, version),
-                Fact::Absent(at) if at > walk.known => walk.absent(at, walk.now.is_some()),
-                Fact::Deleted(at) if at > walk.known => walk.absent(at, false),
+                Fact::Absent(at) if at > walk.known => walk.absent(at, false),
+                Fact::Deleted(at) if at > walk.known => walk.absent(at, true),
                 _ => {}
             }
         }
@@ -262,9 +317,8 @@ impl Walk {
                 self.puts_until(modified, number.saturating_sub(now.1));
             }
             _ if created <= self.known || modified < created => return,
-            now => {
-                let must_delete = now.is_some();
-                self.add(created - 1, None, true, must_delete);
+            _ => {
+                self.add(created - 1, None, true, false);
                 self.puts_until(created, 1);
                 if modified > created {
                     self.puts_until(modified, number.saturating_sub(1));
@@ -275,8 +329,8 @@ impl Walk {
         self.now = Some(version);
     }
 
-    fn absent(&mut self, at: i64, must_delete: bool) {
-        self.add(at, None, true, must_delete);
+    fn absent(&mut self, at: i64, is_found: bool) {
+        self.add(at, None, true, is_found);
         self.now = None;
     }
 
@@ -294,10 +348,10 @@ impl Walk {
         end.saturating_sub(start) as i64
     }
 
-    fn add(&mut self, last: i64, puts: Option<u32>, may_delete: bool, must_delete: bool) {
+    fn add(&mut self, last: i64, puts: Option<u32>, may_delete: bool, is_found: bool) {
         if last > self.known {
             let after = self.known;
-            self.segments.push(Segment { after, last, puts, may_delete, must_delete });
+            self.segments.push(Segment { after, last, puts, may_delete, is_found });
             self.known = last;
         }
     }
@@ -309,7 +363,7 @@ mod tests {
 
     fn segments(facts: &[Fact]) -> Vec<(i64, i64, Option<u32>, bool, bool)> {
         let (segments, _) = Walk::through(facts, 1, None);
-        let tuple = |s: &Segment| (s.after, s.last, s.puts, s.may_delete, s.must_delete);
+        let tuple = |s: &Segment| (s.after, s.last, s.puts, s.may_delete, s.is_found);
         segments.iter().map(tuple).collect()
     }
 
@@ -330,12 +384,19 @@ mod tests {
 
     #[test]
     fn a_missing_key_was_deleted_after_it_was_seen() {
-        let facts = [Fact::Put(2), Fact::There(2, (2, 1, 2)), Fact::Absent(5), Fact::There(8, (8, 1, 8))];
+        let facts = [
+            Fact::Put(2),
+            Fact::There(2, (2, 1, 2)),
+            Fact::Absent(5),
+            Fact::There(8, (8, 1, 8)),
+            Fact::Deleted(11),
+        ];
         let expected = [
             (1, 2, Some(0), false, false),
-            (2, 5, None, true, true),
+            (2, 5, None, true, false),
             (5, 7, None, true, false),
             (7, 8, Some(1), false, false),
+            (8, 11, None, true, true),
         ];
         assert_eq!(segments(&facts), expected);
     }

@@ -49,6 +49,8 @@ struct OfKey {
     segment: Option<Segment>,
     /// Its present mod revision, zero if it is not there.
     modified: i64,
+    /// Whether an answered operation puts it later in the segment.
+    is_put_later: bool,
 }
 
 impl OfKey {
@@ -63,13 +65,19 @@ impl OfKey {
         if segment.is_quiet() {
             return None;
         }
+        let is_there = self.modified != 0;
+        // Whether its last state will be as facts want it, if nobody else does anything.
+        let is_right = self.is_put_later || is_there == segment.is_found;
         let urgency = match (group.effect, segment.puts) {
             (Effect::Deletion, _) if !segment.may_delete => return None,
-            (Effect::Deletion, _) if segment.must_delete => 1,
-            (Effect::Deletion, _) => 5,
+            (Effect::Deletion, _) if !is_right => 0,
+            (Effect::Deletion, _) if self.is_put_later => 5,
+            (Effect::Deletion, _) => 6,
             (Effect::Put, Some(0)) => return None,
             (_, Some(_)) => 0,
-            (_, None) => 3,
+            (_, None) if is_there || self.is_put_later => 3,
+            (_, None) if !is_right => 0,
+            (_, None) => 6,
         };
         Some((urgency, segment.last))
     }
@@ -98,7 +106,14 @@ impl<'h> Gaps<'h> {
                     key: group.key,
                     segment: self.facts.segment(key, revision).copied(),
                     modified: store.version_of(key).map_or(0, |(modified, _, _)| modified),
+                    is_put_later: false,
                 };
+                if self.facts.is_untouched(key, revision) {
+                    of_key.segment = Some(Segment::QUIET);
+                }
+                let last = of_key.segment.map(|segment| segment.last);
+                let next = self.facts.next_put(key, revision);
+                of_key.is_put_later = next.is_some_and(|next| last.is_some_and(|last| next <= last));
             }
             if let Some((urgency, due)) = of_key.urgency(group)
                 && self.agrees_with(group, evidence)
@@ -108,6 +123,10 @@ impl<'h> Gaps<'h> {
                     Some(expected) if is_replayed && expected != of_key.modified => {
                         unmet.extend(group.key.filter(|key| unmet.last() != Some(key)));
                     }
+                    // Nor is there anything to delete.
+                    None if is_replayed && group.effect == Effect::Deletion && of_key.modified == 0 => {
+                        unmet.extend(group.key.filter(|key| unmet.last() != Some(key)));
+                    }
                     _ => urgent.push((urgency, due, id)),
                 }
             }
@@ -115,7 +134,7 @@ impl<'h> Gaps<'h> {
         // Of plain puts, only those of a value that was seen can have made what was seen.
         let seen = evidence.iter().find_map(|sight| match sight {
             Sight::Put(kv) => Some(value_at(store, kv).and_then(|place| self.by_value.get(&place))),
-            Sight::Deletion(_) => None,
+            Sight::PutOf(_) | Sight::Deletion(_) => None,
         });
         let special = || {
             let key = evidence.first().map(|sight| store.id(sight.key()));

@@ -11,6 +11,8 @@ use crate::etcd::timeline::{KeyId, Timeline};
 pub(super) enum Sight<'h> {
     /// That it put this version.
     Put(Cow<'h, KeyValue>),
+    /// That it put this key.
+    PutOf(&'h [u8]),
     /// That it deleted this key.
     Deletion(&'h Bytes),
 }
@@ -20,6 +22,7 @@ impl Sight<'_> {
     pub fn key(&self) -> &[u8] {
         match self {
             Sight::Put(kv) => kv.key.as_slice(),
+            Sight::PutOf(key) => key,
             Sight::Deletion(key) => key.as_slice(),
         }
     }
@@ -28,6 +31,7 @@ impl Sight<'_> {
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Sight::Put(left), Sight::Put(right)) => left == right,
+            (Sight::PutOf(left), Sight::PutOf(right)) => left == right,
             (Sight::Deletion(left), Sight::Deletion(right)) => left == right,
             _ => false,
         }
@@ -54,6 +58,7 @@ pub(super) fn could_make(request: &Request, sight: &Sight<'_>) -> bool {
         (Request::Put(put), Sight::Put(kv)) => {
             put.key == kv.key && (put.ignore_value || put.value == kv.value)
         }
+        (Request::Put(put), Sight::PutOf(key)) => put.key.as_slice() == *key,
         (Request::Delete(delete), Sight::Deletion(key)) => delete.keys.contains(key.as_slice()),
         (Request::LeaseRevoke { .. }, Sight::Deletion(_)) => true,
         (Request::Txn(txn), _) => {

@@ -23,11 +23,11 @@ pub(super) use choices::Decision;
 use evidence::{Sight, shows_values, value_at};
 
 use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId};
-use super::facts::Facts;
+use super::facts::{Facts, guards};
 use super::order::{Options, seen_versions};
-use super::outcome::{KeyValue, Response};
+use super::outcome::{KeyValue, Reply, Response};
 use super::placing::{Order, Role};
-use super::records::{Atom, Records};
+use super::records::{Atom, Kind, Records};
 use super::request::Request;
 use super::timeline::{KeyId, Timeline};
 use super::watch::Window;
@@ -207,9 +207,18 @@ impl<'h> Gaps<'h> {
         let records: &'h Records<'h> = self.records;
         for placed in &order.placed {
             let record = &records.all()[placed.operation as usize];
+            if record.kind == Kind::Guarded && record.changes() {
+                let key = || Sight::PutOf(records.atoms().get(record.key));
+                self.add_evidence(i64::from(record.expected), key);
+            }
             match (records.rare_of(record), records.seen(record)) {
                 (Some(operation), _) => {
                     let Some(Response { result: Ok(reply), .. }) = operation.output() else { continue };
+                    if let (Request::Txn(txn), Reply::Txn { succeeded, .. }) = (&operation.input, reply) {
+                        for (key, expected) in guards(txn, *succeeded) {
+                            self.add_evidence(expected, || Sight::PutOf(key));
+                        }
+                    }
                     if shows_values(&operation.input) {
                         seen_versions(reply, &mut |kv| {
                             self.add_evidence(kv.mod_revision, || Sight::Put(Cow::Borrowed(kv)));
@@ -298,6 +307,7 @@ impl<'h> Gaps<'h> {
         let evidence = self.gap(revision).map_or(&[][..], |gap| &gap.evidence);
         let seen = evidence.iter().all(|sight| match sight {
             Sight::Put(kv) => store.is_present(kv),
+            Sight::PutOf(key) => store.current(key).is_some_and(|version| version.revision == revision),
             Sight::Deletion(key) => store.just_deleted(key.as_slice()),
         });
         let agrees =
@@ -334,6 +344,9 @@ impl<'h> Gaps<'h> {
         let candidates = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
         let shown = match self.gap(revision).and_then(|gap| gap.evidence.first()) {
             Some(Sight::Put(kv)) => format!(", which shows as {kv},"),
+            Some(Sight::PutOf(key)) => {
+                format!(", which a guard knows as a put of \"{}\",", key.escape_ascii())
+            }
             Some(Sight::Deletion(key)) => format!(", which shows as a deletion of {key},"),
             None => String::new(),
         };
