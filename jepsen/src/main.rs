@@ -102,6 +102,9 @@ struct CheckArguments {
     /// Units of the history's time that make a second, for the lifetime of etcd's leases.
     #[arg(long, value_name = "UNITS")]
     ticks_per_second: Option<u64>,
+    /// Of etcd: a member may answer serializable reads from before what it had answered, as it does after a kill.
+    #[arg(long)]
+    members_may_go_back: bool,
     /// One line of JSON per file.
     #[arg(long)]
     json: bool,
@@ -370,6 +373,7 @@ fn check_file(
     (settings.permits, settings.total) = (arguments.permits, arguments.total);
     settings.negative_balances = arguments.negative_balances;
     settings.etcd.ticks_per_second = arguments.ticks_per_second;
+    settings.etcd.members_never_go_back = !arguments.members_may_go_back;
     settings.limits = Limits {
         bytes: arguments.memory_limit << 20,
         threads: arguments

@@ -61,9 +61,15 @@ fn a_tormented_cluster_is_found_valid_and_leaves_everything_behind() {
 
 #[test]
 fn it_judges_while_it_runs() {
-    let (exit, _folder) = torment_quorate("kill,pause", &["kv", "--verify-live", "1"]);
+    let (exit, folder) = torment_quorate("kill,pause", &["kv", "--verify-live", "1"]);
     assert_eq!(exit.code, Some(0), "{exit:?}");
     assert!(exit.stdout.contains("window by window"), "{exit:?}");
+    // All windows together are a history that can be judged again.
+    let checker = workspace_program("quorate-jepsen", "quorate-jepsen");
+    let mut command = Command::new(checker);
+    command.args(["check", "--members-may-go-back"]).arg(folder.path().join("history.jsonl"));
+    let exit = Process::start(&mut command, "").wait(Deadline::after(PATIENCE));
+    assert_eq!(exit.code, Some(0), "{exit:?}");
 }
 
 #[test]
