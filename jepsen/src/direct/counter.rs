@@ -37,10 +37,41 @@ pub fn counter(history: &NamedHistory) -> Result<Verdict, String> {
                 "process {} read {found}, but by what was added the counter stood between {least} and {most}",
                 operation.process
             );
-            return Ok(invalid("counter-bounds", [index], sentence));
+            let shown = std::iter::once(index).chain(additions_that_matter(
+                history,
+                operation.call,
+                found,
+                found < least,
+            ));
+            return Ok(invalid("counter-bounds", shown, sentence));
         }
     }
     Ok(Verdict::Valid)
+}
+
+/// The fewest additions that alone make a read impossible: that surely had happened, the largest first, until
+/// they go beyond what was read.
+fn additions_that_matter(history: &NamedHistory, call: u64, found: i128, up: bool) -> Vec<usize> {
+    let surely = possible(history, "add").filter(|(_, add)| happened(add) && add.return_time() < call);
+    let mut additions: Vec<(i128, usize)> = surely
+        .filter_map(|(index, add)| match add.input.value {
+            Value::Int(number) if (number > 0) == up => Some((i128::from(number), index)),
+            _ => None,
+        })
+        .collect();
+    additions.sort_by_key(|(number, index)| (-number.abs(), *index));
+    let mut sum = 0;
+    let beyond = |sum: i128| if up { sum > found } else { sum < found };
+    let mut shown = Vec::new();
+    for (number, index) in additions {
+        if beyond(sum) {
+            break;
+        }
+        sum += number;
+        shown.push(index);
+    }
+    // A read of what was never added needs no addition to be impossible.
+    if beyond(sum) { shown } else { Vec::new() }
 }
 
 /// Numbers by time; once sorted, the second ones are sums.

@@ -4,7 +4,7 @@
 //! that was called after that did not show it, and no read that was called later did. It is *stale* if a later
 //! one did: forbidden only if the set is to be linearizable. Source: Jepsen's `checker/set-full`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{NamedHistory, NamedOperation, done, failed, invalid, members, unexpected};
 use crate::value::Value;
@@ -14,13 +14,22 @@ use crate::verdict::Verdict;
 struct Element {
     add: usize,
     add_call: u64,
-    /// Since when it is known.
+    /// Since when it is known, and by which operation: its addition or a read.
     known: u64,
+    known_by: usize,
     /// The calls of the last read that showed it, and of the last that did not and could have.
     last_present: Option<(u64, usize)>,
     last_absent: Option<(u64, usize)>,
     /// The first read that missed it though it was known.
     stale: Option<usize>,
+}
+
+impl Element {
+    fn learn(&mut self, at: u64, by: usize) {
+        if at < self.known {
+            (self.known, self.known_by) = (at, by);
+        }
+    }
 }
 
 /// Judges a set; `linearizable`: stale reads count, too.
@@ -37,13 +46,14 @@ pub fn set_full(history: &NamedHistory, linearizable: bool) -> Result<Verdict, S
                 add: index,
                 add_call: add.call,
                 known: u64::MAX,
+                known_by: index,
                 last_present: None,
                 last_absent: None,
                 stale: None,
             });
         }
         let element = &mut elements[number];
-        element.known = element.known.min(add.return_time());
+        element.learn(add.return_time(), index);
         element.add_call = element.add_call.min(add.call);
     }
     let mut reads: Vec<(usize, &NamedOperation, Vec<usize>)> = Vec::new();
@@ -69,7 +79,7 @@ pub fn set_full(history: &NamedHistory, linearizable: bool) -> Result<Verdict, S
         }
         for number in &present {
             let element = &mut elements[*number];
-            element.known = element.known.min(read.return_time());
+            element.learn(read.return_time(), index);
             element.last_present = element.last_present.max(Some((read.call, index)));
         }
         reads.push((index, read, present));
@@ -104,7 +114,8 @@ fn conclude(history: &NamedHistory, elements: &[Element], linearizable: bool) ->
     if let Some(element) = elements.iter().find(lost) {
         let others = if count > 1 { format!(", like {} others", count - 1) } else { String::new() };
         let absent = element.last_absent.map(|(_, index)| index).expect("it was missed");
-        let shown = [absent, element.add].into_iter().chain(element.last_present.map(|(_, index)| index));
+        let shown = BTreeSet::from([element.add, element.known_by]);
+        let shown = std::iter::once(absent).chain(shown);
         let sentence = format!(
             "{} was lost{others}: it was known to be in the set, and process {} and all later reads did not find it",
             value(element),
@@ -120,7 +131,8 @@ fn conclude(history: &NamedHistory, elements: &[Element], linearizable: bool) ->
             history.operations[stale].process,
             value(element)
         );
-        return invalid("set-stale", [stale, element.add], sentence);
+        let shown = BTreeSet::from([element.add, element.known_by]);
+        return invalid("set-stale", std::iter::once(stale).chain(shown), sentence);
     }
     if !elements.is_empty() && elements.iter().all(|element| element.last_present.is_none()) {
         return Verdict::Unknown("no read showed any element, so nothing can be said of the set".to_owned());

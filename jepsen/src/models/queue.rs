@@ -1,6 +1,7 @@
 //! Queues: `enqueue` and `dequeue`, in order or not.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
 
 use crate::model::Model;
 use crate::value::Value;
@@ -63,6 +64,15 @@ impl Model for FifoQueue {
         describe(input, output)
     }
 
+    fn values(
+        &self,
+        input: &QueueInput,
+        output: Option<&QueueOutput>,
+        visit: &mut dyn FnMut(&dyn Debug),
+    ) -> bool {
+        values(input, output, visit)
+    }
+
     fn describe_state(&self, state: &VecDeque<Value>) -> String {
         let values: Vec<String> = state.iter().map(Value::to_string).collect();
         format!("the queue [{}]", values.join(" "))
@@ -115,6 +125,15 @@ impl Model for UnorderedQueue {
         describe(input, output)
     }
 
+    fn values(
+        &self,
+        input: &QueueInput,
+        output: Option<&QueueOutput>,
+        visit: &mut dyn FnMut(&dyn Debug),
+    ) -> bool {
+        values(input, output, visit)
+    }
+
     fn describe_state(&self, state: &BTreeMap<Value, u32>) -> String {
         let values: Vec<String> = state.iter().map(|(value, count)| format!("{count}×{value}")).collect();
         format!("the queue with {}", if values.is_empty() { "nothing".to_owned() } else { values.join(", ") })
@@ -123,6 +142,15 @@ impl Model for UnorderedQueue {
 
 fn found_nothing(input: &QueueInput, output: Option<&QueueOutput>) -> bool {
     *input == QueueInput::Dequeue && output == Some(&QueueOutput::Value(None))
+}
+
+/// A value matters to nobody but to those who put it in or took it out.
+fn values(input: &QueueInput, output: Option<&QueueOutput>, visit: &mut dyn FnMut(&dyn Debug)) -> bool {
+    match (input, output) {
+        (QueueInput::Enqueue(value), _) | (_, Some(QueueOutput::Value(Some(value)))) => visit(value),
+        _ => {}
+    }
+    true
 }
 
 fn describe(input: &QueueInput, output: Option<&QueueOutput>) -> String {

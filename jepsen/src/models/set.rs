@@ -1,6 +1,7 @@
 //! A set: `add`, `remove`, `contains`, and `read` of all elements, linearizable.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 use crate::model::Model;
 use crate::value::Value;
@@ -69,6 +70,22 @@ impl Model for Set {
 
     fn is_read(&self, input: &SetInput, _: Option<&SetOutput>) -> bool {
         matches!(input, SetInput::Contains(_) | SetInput::Read)
+    }
+
+    fn values(
+        &self,
+        input: &SetInput,
+        output: Option<&SetOutput>,
+        visit: &mut dyn FnMut(&dyn Debug),
+    ) -> bool {
+        match (input, output) {
+            (SetInput::Add(element) | SetInput::Remove(element) | SetInput::Contains(element), _) => {
+                visit(element)
+            }
+            (_, Some(SetOutput::Elements(seen))) => seen.iter().for_each(|element| visit(element)),
+            _ => {}
+        }
+        true
     }
 
     fn describe(&self, input: &SetInput, output: Option<&SetOutput>) -> String {

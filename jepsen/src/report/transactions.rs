@@ -3,8 +3,9 @@
 use super::{Report, Settings, evidence, finish, is_drawn, picture, shorten};
 use crate::format::jepsen::{Answer, Ask};
 use crate::history::{History, Operation};
+use crate::txn::exact::{self, Decision, Effort};
 use crate::txn::weak::WeakLevel;
-use crate::txn::{self, Options, TransactionReport, Workload};
+use crate::txn::{self, Options, TransactionReport, Transactions, Workload};
 use crate::value::Value;
 use crate::verdict::Verdict;
 
@@ -22,14 +23,15 @@ pub(super) fn judge(
         Workload::ListAppend => "list-append",
         Workload::Register => "rw-register",
     };
-    infer(model, history, workload, &options, settings)
+    // The cases of Elle's tests say what can be inferred, not what can be decided.
+    infer(model, history, workload, &options, own.is_none(), settings)
 }
 
 /// Single writes and reads of several keys: no two reads may see two writes in different orders.
 pub(super) fn judge_long_fork(history: &Named, settings: &Settings<'_>) -> Result<Report, String> {
     let forbidden = vec!["G-nonadjacent".parse().expect("a name of the table")];
     let options = Options { levels: Vec::new(), anomalies: forbidden, ..Options::default() };
-    infer("long-fork", history, Workload::Register, &options, settings)
+    infer("long-fork", history, Workload::Register, &options, false, settings)
 }
 
 fn infer(
@@ -37,15 +39,55 @@ fn infer(
     history: &Named,
     workload: Workload,
     options: &Options,
+    decides: bool,
     settings: &Settings<'_>,
 ) -> Result<Report, String> {
     let transactions = txn::bind(history, workload).map_err(|(at, why)| format!("operation {at}: {why}"))?;
     let (verdict, report) = match txn::check(&transactions, workload, options) {
-        Ok(report) => (report.verdict(), Some(report)),
+        Ok(mut report) => {
+            if decides && workload == Workload::Register && report.findings.is_empty() {
+                decide(&transactions.without_strangers(), options, settings, &mut report);
+            }
+            (report.verdict(), Some(report))
+        }
         Err(unfit) => (Verdict::Unknown(unfit.why), None),
     };
     settings.judged.inspect(|judged| judged());
     Ok(report_of(model, history, verdict, report, settings))
+}
+
+/// Where no anomaly was found: is there an order, too?
+fn decide(
+    transactions: &Transactions,
+    options: &Options,
+    settings: &Settings<'_>,
+    report: &mut TransactionReport,
+) {
+    let effort = Effort { bytes: settings.limits.bytes, stop: settings.limits.stop, ..Effort::default() };
+    let mut is_complete = options.anomalies.is_empty();
+    for level in &options.levels {
+        match exact::decide(transactions, *level, &options.order, &effort) {
+            Ok(Decision::Holds) => {}
+            Ok(Decision::Broken(finding)) => {
+                report.counts.push((finding.anomaly, 1));
+                report.findings.push(*finding);
+                (report.excluded, report.also_excluded) = (vec![*level], level.above());
+                return;
+            }
+            Ok(Decision::Undecided(why)) if exact::is_decided(*level) => {
+                is_complete = false;
+                report.incomplete = Some(why);
+            }
+            Ok(Decision::Undecided(_)) => is_complete = false,
+            Err(unfit) => {
+                is_complete = false;
+                report.incomplete = Some(unfit.why);
+            }
+        }
+    }
+    if is_complete {
+        report.incomplete = None;
+    }
 }
 
 fn report_of(
@@ -91,7 +133,7 @@ pub(super) fn judge_sessions(history: &Named, settings: &Settings<'_>) -> Result
             }
         }
         if !options.levels.is_empty() || !options.anomalies.is_empty() {
-            return infer("rw-register", history, Workload::Register, &options, settings);
+            return infer("rw-register", history, Workload::Register, &options, true, settings);
         }
     }
     settings.judged.inspect(|judged| judged());

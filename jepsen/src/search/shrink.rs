@@ -54,9 +54,19 @@ pub(super) fn shrink<M: Model>(
         since: None,
         limits,
         keep: (0..operations.len()).filter(|index| operations[*index].call <= end).collect(),
-        searches: SEARCHES_MAX,
+        work: 0,
     };
-    shrinker.drop_beginning();
+    shrinker.work = WORK_MIN.max(SEARCHES_MAX * shrinker.keep.len());
+    // Whole stories first: a few values from the beginning on are easier to follow than any state in between.
+    let groups = if shrinker.keep.len() > STORY_MAX { Vec::new() } else { shrinker.value_groups() };
+    let has_values = !groups.is_empty();
+    if has_values {
+        shrinker.drop_reads();
+        shrinker.drop_groups(groups);
+    }
+    if !has_values || shrinker.keep.len() > STORY_GOOD {
+        shrinker.drop_beginning();
+    }
     shrinker.drop_reads();
     shrinker.drop_groups(shrinker.value_groups());
     shrinker.drop_end();
@@ -87,7 +97,8 @@ struct Shrinker<'a, M: Model> {
     since: Option<u64>,
     limits: &'a Limits<'a>,
     keep: BTreeSet<usize>,
-    searches: usize,
+    /// Operations that may still be looked at, over all searches.
+    work: usize,
 }
 
 /// Where the search was stuck: the operation whose return could not be passed, and the states there.
@@ -101,7 +112,7 @@ impl<M: Model> Shrinker<'_, M> {
     fn try_without(&mut self, group: &[usize]) -> bool {
         let rest: BTreeSet<usize> =
             self.keep.iter().copied().filter(|index| !group.contains(index)).collect();
-        let smaller = rest.len() < self.keep.len() && self.searches > 0;
+        let smaller = rest.len() < self.keep.len() && self.work > 0;
         if smaller && self.stuck(&rest).is_some() {
             self.keep = rest;
             return true;
@@ -109,13 +120,18 @@ impl<M: Model> Shrinker<'_, M> {
         false
     }
 
-    /// Searches a part from every start: where it was stuck from the last one, if it is refuted from all.
+    /// Searches a part from every start: where it was stuck, if it is refuted from all.
     fn stuck(&mut self, part: &BTreeSet<usize>) -> Option<Stuck> {
-        let mut stuck = None;
+        // Of all starts, the one that leads furthest tells most.
+        let mut furthest: Option<Stuck> = None;
         for start in self.starts.clone() {
-            stuck = Some(self.stuck_from(part, start, None)?);
+            let stuck = self.stuck_from(part, start, None)?;
+            let end = |stuck: &Stuck| self.operations[stuck.operation].return_time();
+            if furthest.as_ref().is_none_or(|furthest| end(furthest) < end(&stuck)) {
+                furthest = Some(stuck);
+            }
         }
-        stuck
+        furthest
     }
 
     /// Searches a part from one start. `met` gets the states that the search meets.
@@ -125,7 +141,7 @@ impl<M: Model> Shrinker<'_, M> {
         start: M::State,
         met: Option<&mut Vec<M::State>>,
     ) -> Option<Stuck> {
-        self.searches = self.searches.saturating_sub(1);
+        self.work = self.work.saturating_sub(part.len() + 1);
         let indices: Vec<usize> = part.iter().copied().collect();
         let operations: Vec<&Operation<_, _>> =
             indices.iter().map(|index| &self.operations[*index]).collect();
@@ -158,7 +174,7 @@ impl<M: Model> Shrinker<'_, M> {
         // Late moments leave little: try the last, the second to last, the fourth to last, ….
         let mut back = 1;
         while let Some(moment) = moments.len().checked_sub(back).map(|index| moments[index]) {
-            if self.try_since(moment, &met) {
+            if self.work == 0 || self.try_since(moment, &met) {
                 return;
             }
             back = if back < 16 { back + 1 } else { back * 2 };
@@ -263,7 +279,6 @@ impl<M: Model> Shrinker<'_, M> {
     /// What is left, in words.
     fn core(mut self, stuck_before: usize) -> Core {
         let keep = std::mem::take(&mut self.keep);
-        self.searches = self.searches.max(1);
         let found = self.stuck(&keep);
         let stuck = found.as_ref().map_or(stuck_before, |found| found.operation);
         let operation = &self.operations[stuck];
@@ -288,8 +303,12 @@ impl<M: Model> Shrinker<'_, M> {
     }
 }
 
-/// How many searches shrinking may take, and how large each may grow.
+/// How many searches of the whole shrinking may take, or of how many operations, and how large each may grow.
 const SEARCHES_MAX: usize = 400;
+const WORK_MIN: usize = 20_000;
 const CONFIGURATIONS_MAX: u64 = 20_000;
 /// With more states than this, starting from each of them takes too long.
-const STARTS_MAX: usize = 32;
+const STARTS_MAX: usize = 256;
+/// Longer histories are not searched for a few values as they are, and fewer operations than this are a story.
+const STORY_MAX: usize = 2000;
+const STORY_GOOD: usize = 6;

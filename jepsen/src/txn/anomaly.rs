@@ -85,6 +85,10 @@ impl Anomaly {
             "G-single-item" | "G-single" => "a transaction missed what others that it depends on had seen",
             "G-nonadjacent-item" | "G-nonadjacent" => "transactions saw writes in different orders",
             "G2-item" | "G2" => "transactions each missed what another one wrote",
+            "serializable" | "strict-serializable" | "strong-session-serializable" => {
+                "no order of the transactions explains what they read"
+            }
+            name if name.ends_with("snapshot-isolation") => "no order of snapshots explains what was read",
             _ => "the level of isolation is broken",
         }
     }

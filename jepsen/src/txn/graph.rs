@@ -41,6 +41,10 @@ impl Edges {
         }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u32, u8)> {
+        self.list.iter().copied()
+    }
+
     pub fn append(&mut self, mut other: Edges) {
         self.list.append(&mut other.list);
     }
@@ -106,6 +110,25 @@ impl Graph {
             }
         }
         search.found
+    }
+
+    /// All nodes, each after those that lead to it; `None` if there is a circle.
+    pub fn topological(&self) -> Option<Vec<u32>> {
+        let mut waits = vec![0u32; self.nodes()];
+        self.edges.iter().for_each(|(to, _)| waits[*to as usize] += 1);
+        let mut order: Vec<u32> =
+            (0..self.nodes() as u32).filter(|node| waits[*node as usize] == 0).collect();
+        let mut next = 0;
+        while let Some(node) = order.get(next).copied() {
+            next += 1;
+            for (to, _) in self.out(node) {
+                waits[*to as usize] -= 1;
+                if waits[*to as usize] == 0 {
+                    order.push(*to);
+                }
+            }
+        }
+        (order.len() == self.nodes()).then_some(order)
     }
 
     /// The part of the graph that these nodes span. The result's nodes are places in `nodes`.

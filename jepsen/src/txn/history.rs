@@ -218,6 +218,59 @@ impl Transactions {
         })
     }
 
+    /// Some of these transactions, as if there had been no others: what was read from others is not known any
+    /// more. Whatever level all of them have, so have these.
+    #[must_use]
+    pub fn part(&self, kept: &[Index]) -> Transactions {
+        let mut mine = vec![false; self.list.len()];
+        kept.iter().for_each(|index| mine[*index as usize] = true);
+        let written = self.written(|index| mine[index as usize]);
+        self.copy(kept, |key, code| written.get(&(key, code)) != Some(&false))
+    }
+
+    /// The same, but what was read of values that nobody wrote is not known: their writers may be missing from
+    /// the record. Nothing, and zero, are what keys hold at first.
+    #[must_use]
+    pub fn without_strangers(&self) -> Transactions {
+        let written = self.written(|_| true);
+        let all: Vec<Index> = (0..self.list.len() as Index).collect();
+        self.copy(&all, |key, code| code == 0 || written.contains_key(&(key, code)))
+    }
+
+    /// All values written to each key, and whether one of these did.
+    fn written(&self, is_one: impl Fn(Index) -> bool) -> FastMap<(u32, Code), bool> {
+        let mut written = FastMap::default();
+        for (index, _, steps) in self.each() {
+            for step in steps.iter().filter(|step| step.is_write()) {
+                for code in self.values(step) {
+                    *written.entry((step.key, *code)).or_default() |= is_one(index);
+                }
+            }
+        }
+        written
+    }
+
+    /// Some transactions; a read with a value that is not `known` becomes one without an answer.
+    fn copy(&self, kept: &[Index], known: impl Fn(u32, Code) -> bool) -> Transactions {
+        let mut part = Transactions::new();
+        for index in kept {
+            let one = &self.list[*index as usize];
+            part.begin(one.process, one.call, one.end, one.outcome, one.origin);
+            for step in &self.steps[self.steps_of(*index)] {
+                let key = part.key(self.key_name(step.key));
+                if step.kind == StepKind::Read && !self.values(step).iter().all(|code| known(step.key, *code))
+                {
+                    part.step(StepKind::Unread, key, []);
+                    continue;
+                }
+                let codes: Vec<Code> =
+                    self.values(step).iter().map(|code| part.code(&self.value(*code))).collect();
+                part.step(step.kind, key, codes);
+            }
+        }
+        part
+    }
+
     /// A step in words.
     #[must_use]
     pub fn describe_step(&self, step: &Step) -> String {

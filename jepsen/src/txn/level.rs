@@ -63,6 +63,12 @@ impl Level {
         })
     }
 
+    /// All levels that imply this one, itself left out.
+    #[must_use]
+    pub fn above(self) -> Vec<Level> {
+        Level::all().filter(|level| *level != self && level.implied().contains(&self)).collect()
+    }
+
     /// What cannot happen if all these levels hold.
     #[must_use]
     pub fn forbidden(levels: &[Level]) -> BTreeSet<Anomaly> {

@@ -11,11 +11,11 @@
 //! * `cycle`: the shortest cycle of each shape in each of them;
 //! * `append_single`, `register`: anomalies that need no cycle;
 //! * [`weak`]: read committed, read atomic and causal consistency of registers, decided rather than inferred;
-//! * [`Level`]: which levels forbid which anomalies;
-
+//! * [`exact`]: serializability and snapshot isolation of registers, decided by a search for an order;
+//! * [`Level`]: which levels forbid which anomalies.
 //!
-//! Every accusation is right, given that values are unique. That nothing was found is no proof for levels
-//! above causal: what depends on what may not be visible to clients.
+//! Every accusation is right, given that values are unique. That no anomaly was found is no proof: what depends
+//! on what may not be visible to clients. What is decided is proof both ways.
 //!
 //! ```
 //! use quorate_jepsen::txn::{Options, Outcome, StepKind, Transactions, Workload, check};
@@ -39,6 +39,7 @@ mod append;
 mod append_single;
 mod check;
 mod cycle;
+pub mod exact;
 mod graph;
 mod history;
 mod level;

@@ -87,6 +87,11 @@ impl<'t> Registers<'t> {
         Ok(registers)
     }
 
+    /// The order of versions, as far as it is known.
+    pub fn order(&self) -> &Graph {
+        &self.order
+    }
+
     pub fn key(&self, version: Version) -> &Value {
         self.transactions.key_name(self.names[version as usize].0)
     }
@@ -99,6 +104,12 @@ impl<'t> Registers<'t> {
     pub fn is_written(&self, version: Version) -> bool {
         let writers = [&self.writer, &self.aborted, &self.intermediate];
         writers.iter().any(|writers| writers[version as usize] != NOBODY)
+    }
+
+    /// Whether another transaction wrote a version and left it behind.
+    fn is_of_another(&self, version: Version, transaction: Index) -> bool {
+        let writer = self.writer[version as usize];
+        writer != NOBODY && writer != transaction
     }
 
     /// Whether a transaction wrote a version and then wrote its key again.
@@ -348,6 +359,51 @@ fn number_versions(transactions: &Transactions) -> (Vec<(u32, Option<Code>)>, Ve
     };
     let of_step = transactions.steps.iter().map(&mut number).collect();
     (names, of_step)
+}
+
+/// A read of what nobody wrote. Nothing, and a zero that nobody wrote, are what keys hold at first.
+pub(super) fn thin_air(registers: &Registers<'_>) -> Option<Finding> {
+    let transactions = registers.transactions;
+    for (index, transaction, steps) in transactions.each() {
+        if transaction.outcome != Outcome::Committed {
+            continue;
+        }
+        let begin = transactions.steps_of(index).start;
+        for (number, step) in steps.iter().enumerate().filter(|(_, step)| step.kind == StepKind::Read) {
+            let version = registers.of_step[begin + number];
+            let value = registers.value(version);
+            if !registers.is_written(version) && !matches!(value, Value::Nil | Value::Int(0)) {
+                let key = transactions.key_name(step.key);
+                let sentence = format!("a transaction read {value} from key {key}, which nobody wrote");
+                return Some(Finding::new(transactions, Anomaly::G1A, &[index], sentence));
+            }
+        }
+    }
+    None
+}
+
+/// A transaction that reads what it writes only later.
+pub(super) fn read_ahead(registers: &Registers<'_>) -> Option<Finding> {
+    let transactions = registers.transactions;
+    for (index, transaction, steps) in transactions.each() {
+        if transaction.outcome != Outcome::Committed {
+            continue;
+        }
+        let versions = &registers.of_step[transactions.steps_of(index)];
+        let is_ahead = |at: &usize| {
+            let same = |other: usize| versions[other] == versions[*at] && steps[other].is_write();
+            steps[*at].kind == StepKind::Read
+                && !(0..*at).any(same)
+                && (*at + 1..steps.len()).any(same)
+                && !registers.is_of_another(versions[*at], index)
+        };
+        if let Some(at) = (0..steps.len()).find(is_ahead) {
+            let (value, key) = (registers.value(versions[at]), registers.key(versions[at]));
+            let sentence = format!("a transaction read {value} from key {key} before it wrote it itself");
+            return Some(Finding::new(transactions, Anomaly::FUTURE_READ, &[index], sentence));
+        }
+    }
+    None
 }
 
 /// All anomalies of registers that need no graph.

@@ -100,6 +100,22 @@ pub enum Dependency {
         /// The level of isolation that says so.
         level: &'static str,
     },
+    /// Somebody came after the earlier one and yet read the later one's version of a key, so that was newer.
+    ReadPast {
+        /// Which key.
+        key: Value,
+        /// The earlier one's version.
+        known: Value,
+        /// The later one's.
+        read: Value,
+        /// Who did, as an index into the history.
+        reader: usize,
+    },
+    /// Both wrote a key, and the earlier one began before the later one ended, so it ended before that began.
+    Apart {
+        /// Which key.
+        key: Value,
+    },
     /// The later one knows of the earlier one.
     Knows {
         /// The level of isolation that says so.
@@ -127,7 +143,8 @@ impl Dependency {
             Dependency::Overwrote { .. } => "ww",
             Dependency::Read { .. } => "wr",
             Dependency::Missed { .. } => "rw",
-            Dependency::Ordered { .. } => "order",
+            Dependency::Ordered { .. } | Dependency::ReadPast { .. } => "order",
+            Dependency::Apart { .. } => "apart",
             Dependency::Knows { .. } => "known",
             Dependency::Process { .. } => "process",
             Dependency::RealTime { .. } => "realtime",
@@ -156,6 +173,13 @@ impl Dependency {
                 "T{reader} knew of {from}, which wrote {known} to key {key}, and yet read {read}, so {to}, which \
                  wrote that, came after {from}"
             ),
+            Dependency::ReadPast { key, known, read, reader } => format!(
+                "T{reader} came after {from}, which wrote {known} to key {key}, and yet read {read}, so {to}, which \
+                 wrote that, came after {from}"
+            ),
+            Dependency::Apart { key } => {
+                format!("{from} and {to} both wrote key {key}, so that {to} began only when {from} had ended")
+            }
             Dependency::Knows { level } => format!("by {level}, {to} knew of {from}"),
             Dependency::Process { process } => format!("process {process} did {from} before {to}"),
             Dependency::RealTime { ended, began } => {

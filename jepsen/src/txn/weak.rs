@@ -94,8 +94,8 @@ pub fn decide(transactions: &Transactions, level: WeakLevel) -> Result<Option<Fi
         Anomaly::INTERNAL => weak.contradicts_itself(finding, level),
         _ => false,
     };
-    if let Some(finding) = weak.thin_air().or_else(|| register::find(&registers).into_iter().find(forbidden))
-    {
+    let at_once = register::thin_air(&registers).or_else(|| register::read_ahead(&registers));
+    if let Some(finding) = at_once.or_else(|| register::find(&registers).into_iter().find(forbidden)) {
         return Ok(Some(finding));
     }
     let edges = weak.edges(level)?;
@@ -185,29 +185,6 @@ impl<'r, 't> Weak<'r, 't> {
             }
         }
         weak
-    }
-
-    /// A read of what nobody wrote. Nothing, and a zero that nobody wrote, are what keys hold at first.
-    fn thin_air(&self) -> Option<Finding> {
-        let registers = self.registers;
-        for (index, transaction, steps) in self.transactions.each() {
-            if transaction.outcome != Outcome::Committed {
-                continue;
-            }
-            let begin = self.transactions.steps_of(index).start;
-            for (number, step) in steps.iter().enumerate().filter(|(_, step)| step.kind == StepKind::Read) {
-                let version = registers.of_step[begin + number];
-                if !registers.is_written(version) && !is_initial(&registers.value(version)) {
-                    let sentence = format!(
-                        "a transaction read {} from key {}, which nobody wrote",
-                        registers.value(version),
-                        self.transactions.key_name(step.key)
-                    );
-                    return Some(Finding::new(self.transactions, Anomaly::G1A, &[index], sentence));
-                }
-            }
-        }
-        None
     }
 
     /// A read against an own write breaks every level; one against an own read, those above read committed.
@@ -468,10 +445,6 @@ fn must_precede(visit: &mut Visit<'_>, known: Index, reader: Index, read: &Read)
     if known != read.from && known != reader {
         visit(known, reader, read);
     }
-}
-
-fn is_initial(value: &Value) -> bool {
-    matches!(value, Value::Nil | Value::Int(0))
 }
 
 /// Numbers of known transactions to keep: half a gigabyte.

@@ -127,6 +127,7 @@ pub fn serial(random: &mut Random, shape: Shape, workload: Workload) -> Vec<Plan
 }
 
 /// An anomaly to plant: its name, the transactions (concurrent, unless `in_order`), and which of them show it.
+#[derive(Clone)]
 pub struct Planted {
     pub name: &'static str,
     pub transactions: Vec<(Outcome, Vec<Step>)>,
