@@ -63,8 +63,7 @@ fn when_every_second_outcome_is_unknown_nobody_is_accused_wrongly() {
     let shape = Shape { operations: 400, processes: 20, keys: 10, unknown: 50, plain: true, ..SHAPE };
     let mut decided = 0;
     for seed in 0..24 {
-        let history =
-            correct_history(&mut Random::new(seed), Shape { values: seed % 3, ..shape }).history;
+        let history = correct_history(&mut Random::new(seed), Shape { values: seed % 3, ..shape }).history;
         let options = Options { steps_max: 20_000, ..Options::default() };
         let verdict = check_records(&Records::of(&history), &options, None);
         assert!(!verdict.is_invalid(), "seed {seed}: {verdict}");
