@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use quorate_sim::command::Overrides;
-use quorate_sim::command::mutants;
+use quorate_sim::command::mutants::{self, Mutants};
 use quorate_sim::command::recording::{self, ReplayNode};
 use quorate_sim::command::shrink::{self, Shrink};
 use quorate_sim::command::single::{self, Leave};
@@ -68,14 +68,7 @@ enum Command {
         file: PathBuf,
     },
     /// Puts known bugs into a copy of the workspace and sees whether they are noticed.
-    Mutants {
-        /// How many seeds each may survive.
-        #[arg(long, default_value_t = 2000)]
-        seeds: u64,
-        /// Only those whose name contains this.
-        #[arg(long, default_value = "")]
-        name: String,
-    },
+    Mutants(Mutants),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +82,6 @@ fn main() -> ExitCode {
         Command::Shrink(shrink) => shrink::shrink(&shrink),
         Command::ReplayNode(options) => recording::replay_node(&options),
         Command::Ledger { file } => sweep::ledger(&file),
-        Command::Mutants { seeds, name } => mutants::mutants(seeds, &name),
+        Command::Mutants(options) => mutants::mutants(&options),
     }
 }

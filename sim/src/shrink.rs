@@ -36,6 +36,8 @@ pub struct Shrinker<C> {
     random: Random,
     /// How many other seeds a smaller schedule is tried with.
     tries: u64,
+    /// Whether to stop when it is small enough.
+    small_enough: bool,
 }
 
 impl<C: Fn() -> bool> Shrinker<C> {
@@ -45,7 +47,7 @@ impl<C: Fn() -> bool> Shrinker<C> {
         let invariant = finished.violation?.invariant.to_owned();
         let random = Random::new(scenario.options.seed, Stream::Nemesis);
         let best = Scenario { expect: Expect::Violation(invariant.clone()), ..scenario };
-        Some(Shrinker { best, invariant, runs: 1, time_is_up, random, tries: 0 })
+        Some(Shrinker { best, invariant, runs: 1, time_is_up, random, tries: 0, small_enough: false })
     }
 
     /// The smallest schedule that was found, and how many runs that took.
@@ -54,15 +56,16 @@ impl<C: Fn() -> bool> Shrinker<C> {
         (self.best, self.runs)
     }
 
-    /// Searches until nothing gets smaller or the time is up.
-    pub fn search(&mut self) {
+    /// Searches until nothing gets smaller or the time is up; or, if that is wanted, until it is small enough.
+    pub fn search(&mut self, small_enough: bool) {
+        self.small_enough = small_enough;
         self.shorten();
         for tries in [0, 2, 6] {
             self.tries = tries;
             loop {
                 let before = size(&self.best);
                 self.pass();
-                if size(&self.best) >= before || (self.time_is_up)() {
+                if size(&self.best) >= before || self.is_over() {
                     break;
                 }
             }
@@ -87,7 +90,7 @@ impl<C: Fn() -> bool> Shrinker<C> {
     fn attempt(&mut self, mut candidate: Scenario) -> bool {
         let seed = candidate.options.seed;
         for number in 0..=self.tries {
-            if (self.time_is_up)() {
+            if self.is_over() {
                 return false;
             }
             if number > 0 {
@@ -106,7 +109,7 @@ impl<C: Fn() -> bool> Shrinker<C> {
     /// Leaves out what comes after the violation: the first part of the schedule, as small as may be.
     fn shorten(&mut self) {
         let mut low = 0;
-        while low < self.best.steps.len() && !(self.time_is_up)() {
+        while low < self.best.steps.len() && !self.is_over() {
             let kept = low + (self.best.steps.len() - low) / 2;
             let mut candidate = self.best.clone();
             candidate.steps.truncate(kept);
@@ -132,7 +135,7 @@ impl<C: Fn() -> bool> Shrinker<C> {
             let mut from = 0;
             loop {
                 let places = places(&self.best);
-                if from >= places.len() || (self.time_is_up)() {
+                if from >= places.len() || self.is_over() {
                     break;
                 }
                 let out: BTreeSet<usize> =
@@ -195,7 +198,7 @@ impl<C: Fn() -> bool> Shrinker<C> {
     fn thin_out(&mut self) {
         self.tries = 0;
         let mut fruitless = 0;
-        while !(self.time_is_up)() && fruitless < FRUITLESS_MAX && !self.is_small() {
+        while !self.is_over() && fruitless < FRUITLESS_MAX && !self.is_small() {
             let share = self.random.pick(&[50_000, 150_000, 400_000]);
             let mut random = self.random.clone();
             let mut candidate = without(&self.best, |_, _| random.chance(share));
@@ -203,6 +206,10 @@ impl<C: Fn() -> bool> Shrinker<C> {
             candidate.options.seed = self.random.below(1 << 32);
             fruitless = if self.attempt(candidate) { 0 } else { fruitless + 1 };
         }
+    }
+
+    fn is_over(&self) -> bool {
+        (self.time_is_up)() || self.small_enough && self.is_small()
     }
 
     fn is_small(&self) -> bool {

@@ -1,37 +1,123 @@
 //! `mutants`: are known bugs still noticed?
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::mutants::{self, Fate, Workshop};
+use clap::Args;
 
-/// Builds each mutant and sweeps seeds with it; prints what became of it.
+use crate::mutants::{self, Fate, Mutant, Score, Shrunk, Workshop};
+
+/// Which known bugs, and how long to look.
+#[derive(Args, Clone, Debug)]
+pub struct Mutants {
+    /// How many seeds each may survive.
+    #[arg(long, default_value_t = 100_000)]
+    pub seeds: u64,
+    /// How much processor time each may take, in seconds.
+    #[arg(long, default_value_t = 600)]
+    pub limit: u64,
+    /// Only those whose name contains one of these.
+    #[arg(long, value_delimiter = ',')]
+    pub name: Vec<String>,
+    /// Only every so manyth of them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub every: u64,
+    /// How many at a time; as many as there are processors, if not given.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Make each schedule that notices one smaller.
+    #[arg(long)]
+    pub shrink: bool,
+    /// Where the table goes.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print the table that is kept with the source, and do nothing.
+    #[arg(long)]
+    pub last: bool,
+}
+
+/// Builds all mutants and sweeps seeds with each; prints what became of it.
 #[must_use]
-pub fn mutants(seeds: u64, name: &str) -> ExitCode {
-    let outcome = mutants::parse(mutants::TABLE).and_then(|table| Ok((table, Workshop::open()?)));
-    let (table, workshop) = match outcome {
-        Ok(outcome) => outcome,
+pub fn mutants(options: &Mutants) -> ExitCode {
+    if options.last {
+        print!("{}", include_str!("../../mutants/result.txt"));
+        return ExitCode::SUCCESS;
+    }
+    match run(options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut survivors = 0;
-    println!("{:<42} {:<10} {:>6} {:>8}  oracle", "mutant", "fate", "seeds", "time");
-    for mutant in table.iter().filter(|mutant| mutant.name.contains(name)) {
-        match workshop.judge(mutant, seeds) {
-            Ok(Fate::Killed { oracle, seeds, seconds }) => {
-                println!("{:<42} {:<10} {seeds:>6} {seconds:>7.2}s  {oracle}", mutant.name, "killed");
-            }
-            Ok(Fate::Survived) => {
-                survivors += 1;
-                println!("{:<42} {:<10} {seeds:>6}", mutant.name, "survived");
-            }
-            Err(error) => {
-                survivors += 1;
-                println!("{:<42} {error}", mutant.name);
-            }
+            ExitCode::from(2)
         }
     }
-    println!("{survivors} survivors");
-    if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether every mutant was noticed that could be.
+fn run(options: &Mutants) -> Result<bool, String> {
+    let table = mutants::parse(mutants::TABLE)?;
+    let wanted = |mutant: &&Mutant| {
+        (mutant.number as u64).is_multiple_of(options.every)
+            && (options.name.is_empty() || options.name.iter().any(|name| mutant.name.contains(name)))
+    };
+    let wanted: Vec<&Mutant> = table.iter().filter(wanted).collect();
+    if wanted.is_empty() {
+        return Err(format!("none of {} mutants has a name that contains {:?}", table.len(), options.name));
+    }
+    let workshop = Workshop::open(&table, &wanted)?;
+    println!("{}", mutants::HEAD);
+    let (next, scores) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || -> Result<(), String> {
+        while let Some(mutant) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let score = judge(&workshop, mutant, options)?;
+            println!("{}", score.line());
+            scores.lock().expect("no worker panics while it holds this").push(score);
+        }
+        Ok(())
+    };
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..options.jobs.unwrap_or_else(processors)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
+    })?;
+    let mut scores = scores.into_inner().expect("no worker has panicked");
+    scores.sort_by_key(|score| score.mutant.number);
+    print!("{}", mutants::summary(&scores));
+    if let Some(path) = &options.out {
+        let text = mutants::table(&scores, env!("QUORATE_COMMIT"));
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let noticed = |score: &Score| matches!(score.fate, Fate::Killed { .. }) || !score.mutant.equal.is_empty();
+    Ok(scores.iter().all(noticed))
+}
+
+fn judge(workshop: &Workshop, mutant: &Mutant, options: &Mutants) -> Result<Score, String> {
+    let fate = workshop.judge(mutant, options.seeds, options.limit)?;
+    let mut score = Score { mutant: mutant.clone(), fate, shrunk: None };
+    if let Fate::Killed { seeds: 1.., .. } = score.fate
+        && options.shrink
+    {
+        score.shrunk = shrink(workshop, &score)?;
+    }
+    Ok(score)
+}
+
+/// Makes the schedule that noticed a mutant smaller.
+fn shrink(workshop: &Workshop, score: &Score) -> Result<Option<Shrunk>, String> {
+    let Fate::Killed { seeds, .. } = score.fate else { return Ok(None) };
+    let name = &score.mutant.name;
+    let out = workshop.runs().join(name).join(format!("{name}.scn"));
+    let seed = (seeds - 1).to_string();
+    let arguments = ["shrink", &seed, "--as-mutant", name, "--limit", "60", "--small-enough", "--out"];
+    let arguments: Vec<&str> = arguments.into_iter().chain(out.to_str()).collect();
+    let seconds = workshop.simulate(&score.mutant, &arguments)?;
+    Ok(read(&out).map(|(faults, operations)| Shrunk { faults, operations, seconds }))
+}
+
+fn read(path: &Path) -> Option<(usize, usize)> {
+    let scenario = super::single::read(path).ok()?;
+    Some((scenario.faults(), scenario.operations()))
 }

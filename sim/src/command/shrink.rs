@@ -30,6 +30,9 @@ pub struct Shrink {
     /// How long to search at most, in seconds.
     #[arg(long, default_value_t = 60)]
     pub limit: u64,
+    /// Stop as soon as it is small enough to be read: 10 faults and 20 requests.
+    #[arg(long)]
+    pub small_enough: bool,
     /// How many seeds to look through for one that fails.
     #[arg(long, default_value_t = 20_000)]
     pub seeds: u64,
@@ -72,7 +75,7 @@ fn alone(shrink: &Shrink) -> Result<ExitCode, String> {
     let (clock, limit) = (start_clock(), Duration::from_secs(shrink.limit));
     let shrinker = Shrinker::new(failing, || clock.elapsed() > limit);
     let mut shrinker = shrinker.ok_or("this schedule violates nothing: there is nothing to shrink")?;
-    shrinker.search();
+    shrinker.search(shrink.small_enough);
     let (mut small, runs) = shrinker.finish();
     let Expect::Violation(invariant) = small.expect.clone() else {
         return Err("it fails no more".to_owned());
@@ -120,19 +123,18 @@ fn with_mutant(shrink: &Shrink, name: &str) -> Result<ExitCode, String> {
         format!("there is no mutant {name:?}; there are {}", names.join(", "))
     })?;
     let out = shrink.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.scn")));
-    let workshop = Workshop::open()?;
-    workshop.with(mutant, |program| {
-        let mut command = std::process::Command::new(program);
-        command.arg("shrink").args(shrink.seed.map(|seed| seed.to_string()));
-        command.args(["--as-mutant", name, "--limit", &shrink.limit.to_string()]);
-        command.args(["--seeds", &shrink.seeds.to_string()]).arg("--out").arg(&out);
-        if let Some(path) = &shrink.from {
-            command.arg("--from").arg(path);
-        }
-        command.args(shrink.overrides.arguments().split_whitespace());
-        let status = command.status().map_err(|error| error.to_string())?;
-        check(&out, status.success())
-    })
+    let workshop = Workshop::open(&table, &[mutant])?;
+    let mut command = workshop.simulator(mutant);
+    command.arg("shrink").args(shrink.seed.map(|seed| seed.to_string()));
+    command.args(["--as-mutant", name, "--limit", &shrink.limit.to_string()]);
+    command.args(["--seeds", &shrink.seeds.to_string()]).arg("--out").arg(&out);
+    command.args(shrink.small_enough.then_some("--small-enough"));
+    if let Some(path) = &shrink.from {
+        command.arg("--from").arg(path);
+    }
+    command.args(shrink.overrides.arguments().split_whitespace());
+    let status = command.status().map_err(|error| error.to_string())?;
+    check(&out, status.success())
 }
 
 /// The product itself must pass what its mutant does not.
