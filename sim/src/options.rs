@@ -81,6 +81,10 @@ pub struct Load {
     pub mix: [u32; WORKLOADS.len()],
     /// How many watchers.
     pub watchers: u64,
+    /// How long a watcher takes for what it is told, before it wants more.
+    pub watch_pause: Duration,
+    /// How many revisions compactions leave, at least.
+    pub kept: u64,
     /// Of a million requests, how many are sent to another member than the last one.
     pub roam: u32,
     /// Of a million reads, how many may be stale.
@@ -101,6 +105,10 @@ pub struct FaultMix {
     pub weights: [u32; FAULTS.len()],
     /// Of a million new leaders, how many are struck right after their election.
     pub hunt: u32,
+    /// Of a million new leaders, how many are cut off as soon as they commit something.
+    pub cut_at_commit: u32,
+    /// Of a million new leaders, how many are left behind: what they hear comes late, and their clock with it.
+    pub left_behind: u32,
 }
 
 /// The kinds of faults.
@@ -147,7 +155,7 @@ impl Options {
         // Small appends one at a time would carry fewer entries per round trip than clients ask for: a queue
         // that only grows proves nothing.
         let inflight_max = random.pick(if append_bytes_max < 10_000 { &[8, 20, 256] } else { &[1, 2, 256] });
-        Options {
+        let mut options = Options {
             seed,
             members,
             storm: Duration::from_secs(random.between(15, 40)),
@@ -165,7 +173,56 @@ impl Options {
             codec: 10_000,
             load: draw_load(random),
             faults: draw_faults(random, election_timeout),
+        };
+        match random.below(100) {
+            0..8 => options.profile_of_leaders_that_fall(),
+            8..20 => options.profile_of_leaders_left_behind(),
+            20..28 => options.profile_of_slow_watchers(),
+            _ => {}
         }
+        options
+    }
+
+    /// Leaders come and go before they have done anything, over and over: figure 8 of the Raft paper, which takes
+    /// three in a row at the right moments, and entries that travel one by one.
+    fn profile_of_leaders_that_fall(&mut self) {
+        self.members = 5;
+        self.election_timeout = Duration::from_millis(100);
+        self.append_bytes_max = 40;
+        self.inflight_max = 8;
+        self.without(None);
+        self.network = Quality { delay: Duration::from_millis(2), loss: 0, ..self.network };
+        self.load.clients = 2;
+        self.load.think = Duration::from_millis(100);
+        self.faults = FaultMix {
+            duration: self.election_timeout * 3,
+            hunt: 600_000,
+            cut_at_commit: 400_000,
+            ..self.faults.clone()
+        };
+    }
+
+    /// Leaders that do not notice that they lead no more, and clients that ask them: stale reads, stale leases.
+    fn profile_of_leaders_left_behind(&mut self) {
+        self.members = self.members.max(3);
+        self.faults.hunt = 0;
+        self.faults.left_behind = 800_000;
+        self.faults.interval = self.election_timeout * 50;
+        self.faults.duration = self.election_timeout * 10;
+        self.load.clients = 6;
+        self.load.keys = 1;
+        self.load.roam = 300_000;
+        self.load.serializable = 0;
+        self.load.think = Duration::from_millis(5);
+    }
+
+    /// Watchers that fall behind by more than anybody remembers for them, and find their way back.
+    fn profile_of_slow_watchers(&mut self) {
+        self.load.watchers = 4;
+        self.load.watch_pause = self.election_timeout * 10;
+        self.load.kept = 4_000;
+        self.load.clients = 6;
+        self.load.think = Duration::from_millis(2);
     }
 
     /// The members.
@@ -189,7 +246,7 @@ impl Options {
             }
         }
         if fault.is_none() {
-            self.faults.hunt = 0;
+            (self.faults.hunt, self.faults.cut_at_commit, self.faults.left_behind) = (0, 0, 0);
         }
     }
 
@@ -260,6 +317,8 @@ fn draw_load(random: &mut Random) -> Load {
         value_bytes: random.pick(&[8, 8, 64, 1_000]),
         mix,
         watchers: random.pick(&[0, 2, 4]),
+        watch_pause: Duration::ZERO,
+        kept: 0,
         roam: random.pick(&[0, 100_000, 1_000_000]),
         serializable: random.pick(&[0, 0, 100_000, 500_000]),
     }
@@ -277,7 +336,7 @@ fn draw_faults(random: &mut Random, election_timeout: Duration) -> FaultMix {
     for weight in operations {
         *weight = random.pick(&[0, 1, 4]);
     }
-    FaultMix { interval, duration, weights, hunt }
+    FaultMix { interval, duration, weights, hunt, cut_at_commit: 0, left_behind: 0 }
 }
 
 impl fmt::Display for Options {
@@ -295,7 +354,9 @@ impl fmt::Display for Options {
         write!(f, "keys={} value={} watchers={} ", load.keys, load.value_bytes, load.watchers)?;
         write!(f, "roam={} serializable={} workloads=", load.roam, load.serializable)?;
         write_weights(f, &WORKLOADS, &load.mix)?;
-        write!(f, " faults every {:?} for {:?}, hunt={}: ", faults.interval, faults.duration, faults.hunt)?;
+        write!(f, " watch-pause={:?} kept={}", load.watch_pause, load.kept)?;
+        write!(f, " faults every {:?} for {:?}, hunt={} ", faults.interval, faults.duration, faults.hunt)?;
+        write!(f, "cut-at-commit={} left-behind={}: ", faults.cut_at_commit, faults.left_behind)?;
         write_weights(f, &FAULTS, &faults.weights)
     }
 }

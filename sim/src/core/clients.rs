@@ -438,8 +438,10 @@ impl Simulation {
         if reaction.over || reaction.close {
             return self.close_watch(node, watch, asker);
         }
-        if events > 0 {
+        if events > 0 && self.options.load.watch_pause.is_zero() {
             self.input(node, Input::Credit { watch, events });
+        } else if events > 0 {
+            self.queue.push(time + self.options.load.watch_pause, Event::WatchCredit { asker, events });
         }
         if reaction.progress {
             self.input(node, Input::Progress { watch });
@@ -479,6 +481,18 @@ impl Simulation {
         let (node, asker) = (watcher.member, Asker { slot, serial: watcher.serial });
         let watch = self.member(node).stream_of(asker)?;
         Some((node, watch, asker))
+    }
+
+    /// A slow watcher has looked at what it was told.
+    pub(super) fn watch_goes_on(&mut self, asker: Asker, events: u32) {
+        let slot = &self.watchers[asker.slot as usize];
+        if slot.stream.is_none() || slot.serial != asker.serial {
+            return;
+        }
+        let node = slot.member;
+        if let Some(watch) = self.member(node).stream_of(asker) {
+            self.input(node, Input::Credit { watch, events });
+        }
     }
 
     fn close_watch(&mut self, node: NodeId, watch: WatchId, asker: Asker) {

@@ -35,6 +35,8 @@ pub enum Event {
     WatchRequest { asker: Asker },
     /// A watcher receives something.
     WatchResponse { asker: Asker, response: quorate_jepsen::etcd::WatchResponse },
+    /// A watcher wants more.
+    WatchCredit { asker: Asker, events: u32 },
     /// A watcher's stream broke.
     WatchLost { asker: Asker },
     /// The nemesis is due.

@@ -46,6 +46,8 @@ pub struct Member {
     pub wake: Option<(Time, u64)>,
     /// Where it stood after the last event.
     pub status: StatusLine,
+    /// The latest term in which it has committed something as the leader.
+    pub committed_in: u64,
     /// The sequence number of its last request.
     sequence: u64,
     /// Who waits for which request.
@@ -97,6 +99,7 @@ impl Member {
             turn_scheduled: false,
             wake: None,
             status: StatusLine::default(),
+            committed_in: 0,
             sequence: 0,
             waiting: Vec::new(),
             watching: BTreeMap::new(),

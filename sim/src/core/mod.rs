@@ -222,6 +222,7 @@ impl Simulation {
             Event::WatchOpen { slot } => self.watch_opens(slot),
             Event::WatchRequest { asker } => self.watch_arrives(asker),
             Event::WatchResponse { asker, response } => self.watch_response(asker, response),
+            Event::WatchCredit { asker, events } => self.watch_goes_on(asker, events),
             Event::WatchLost { asker } => self.watch_lost(asker),
             Event::Nemesis => self.nemesis_acts(),
             Event::Script { step } => self.script_acts(step),

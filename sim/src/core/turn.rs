@@ -140,8 +140,18 @@ impl Simulation {
         }
         let before = std::mem::replace(&mut member.status, now);
         let leads = now.leader == node.0 && before.leader != node.0;
-        if let Some(nemesis) = nemesis.as_mut().filter(|_| leads) {
-            nemesis.on_leader(time, node);
+        let commits = now.leader == node.0 && now.commit > before.commit;
+        let first = commits && member.committed_in < now.term;
+        if first {
+            member.committed_in = now.term;
+        }
+        if let Some(nemesis) = nemesis {
+            if leads {
+                nemesis.on_leader(time, node);
+            }
+            if first {
+                nemesis.on_first_commit(time, node);
+            }
         }
         let pending = replica.status().pending;
         let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled: self.queue.len() };

@@ -24,7 +24,7 @@ mod workshop;
 
 use std::ops::Range;
 
-pub use score::{HEAD, Score, Shrunk, summary, table};
+pub use score::{HEAD, Score, Shrunk, quick, summary, table};
 pub use workshop::{Fate, Workshop};
 
 /// The table of mutants.
@@ -37,6 +37,9 @@ pub const TABLE: &str = concat!(
     "\n",
     include_str!("../../mutants/node.txt"),
 );
+
+/// What became of them when that was last looked at.
+pub const RESULT: &str = include_str!("../../mutants/result.txt");
 
 /// A known bug.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,7 +127,9 @@ impl Hunk {
         lines.push((text.len(), ""));
         let fits = |at: &usize| {
             let window = lines.get(*at..*at + self.before.len());
-            window.is_some_and(|window| window.iter().zip(&self.before).all(|((_, line), before)| line == before))
+            window.is_some_and(|window| {
+                window.iter().zip(&self.before).all(|((_, line), before)| line == before)
+            })
         };
         let places: Vec<usize> = (0..lines.len() - 1).filter(fits).collect();
         match &places[..] {

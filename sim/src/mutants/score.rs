@@ -1,5 +1,7 @@
 //! What became of the whole table, as a text that is kept with the source.
 
+use std::collections::BTreeSet;
+
 use super::{Fate, Mutant};
 
 /// What became of one mutant.
@@ -59,7 +61,8 @@ pub const HEAD: &str = "mutant                                               etc
 /// The whole table, with what it comes to.
 #[must_use]
 pub fn table(scores: &[Score], commit: &str) -> String {
-    let mut text = format!("Known bugs, and what noticed them; made by `cargo sim mutants` at commit {commit}.\n\n");
+    let mut text =
+        format!("Known bugs, and what noticed them; made by `cargo sim mutants` at commit {commit}.\n\n");
     text.push_str(HEAD);
     text.push('\n');
     for score in scores {
@@ -69,6 +72,18 @@ pub fn table(scores: &[Score], commit: &str) -> String {
     text.push('\n');
     text.push_str(&summary(scores));
     text
+}
+
+/// The names of those that a table says the simulator noticed within so many seconds.
+#[must_use]
+pub fn quick(table: &str, seconds: f64) -> BTreeSet<&str> {
+    let quick = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[_, _, "killed", seeds, time, ..] = &words[..] else { return false };
+        let time = time.trim_end_matches('s').parse::<f64>();
+        seeds != "-" && time.is_ok_and(|time| time <= seconds)
+    };
+    table.lines().filter(|line| quick(line)).filter_map(|line| line.split_whitespace().next()).collect()
 }
 
 /// What the table comes to.
@@ -102,7 +117,8 @@ pub fn summary(scores: &[Score]) -> String {
     );
     if !shrunk.is_empty() {
         let small = shrunk.iter().filter(|shrunk| {
-            shrunk.faults <= crate::shrink::FAULTS_WANTED && shrunk.operations <= crate::shrink::OPERATIONS_WANTED
+            shrunk.faults <= crate::shrink::FAULTS_WANTED
+                && shrunk.operations <= crate::shrink::OPERATIONS_WANTED
         });
         text.push_str(&format!(
             "{} of {} schedules made as small as {} faults and {} requests\n",
@@ -116,4 +132,32 @@ pub fn summary(scores: &[Score]) -> String {
         text.push_str(&format!("survived: {}\n", survived.join(", ")));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_says_which_were_noticed_quickly() {
+        let score = |name: &str, fate| Score {
+            mutant: Mutant { name: name.to_owned(), ..Mutant::default() },
+            fate,
+            shrunk: None,
+        };
+        let killed = |seeds, seconds| Fate::Killed { oracle: "election safety".to_owned(), seeds, seconds };
+        let scores = [
+            score("at-once", killed(1, 0.02)),
+            score("late", killed(900, 31.0)),
+            score("by-tests", killed(0, 0.02)),
+            score("never", Fate::Survived { seeds: Some(9), seconds: 0.01 }),
+        ];
+        let text = table(&scores, "abc");
+        assert_eq!(quick(&text, 0.5).into_iter().collect::<Vec<_>>(), ["at-once"]);
+        assert!(
+            text.contains("3 of 4 mutants killed (0 of them by tests of one package), 3 within 60 s"),
+            "{text}"
+        );
+        assert!(text.contains("(75.0 %), median 0.02 s, slowest 31.00 s"), "{text}");
+    }
 }

@@ -42,9 +42,9 @@ pub fn switched(text: &str, hunks: &[(usize, &Hunk)]) -> Result<String, String> 
     let mut places = Vec::new();
     for (number, hunk) in hunks {
         let lines = hunk.place(text)?;
-        let function = functions.iter().position(|function| {
-            function.body.start < lines.start && lines.end < function.body.end
-        });
+        let function = functions
+            .iter()
+            .position(|function| function.body.start < lines.start && lines.end < function.body.end);
         let Some(function) = function.filter(|function| functions[*function].can_be_repeated) else {
             return Err(format!(
                 "{}: {:?} is not in the body of a function that could be written twice (one that is not const, \

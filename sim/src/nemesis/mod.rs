@@ -19,6 +19,7 @@ use quorate_raft::NodeId;
 
 pub use fault::{DiskFailure, Fault, Target};
 
+use crate::env::clock::TRUE_RATE;
 use crate::env::network::{LinkSet, Network, Quality};
 use crate::fault_budget::{FaultBudget, NodeSet};
 use crate::options::Options;
@@ -105,6 +106,9 @@ pub struct Nemesis {
     budget: FaultBudget,
     quality: Quality,
     hunt: u32,
+    cut_at_commit: u32,
+    left_behind: u32,
+    election_timeout: Duration,
     faults_lasting: Duration,
     /// What has begun so far, aimed at whom it struck.
     begun: Vec<Step>,
@@ -128,6 +132,8 @@ impl Nemesis {
         let mut nemesis = Nemesis::idle(options);
         nemesis.plan = plan::draw(options, &mut nemesis.random);
         nemesis.hunt = options.faults.hunt;
+        nemesis.cut_at_commit = options.faults.cut_at_commit;
+        nemesis.left_behind = options.faults.left_behind;
         nemesis
     }
 
@@ -140,6 +146,9 @@ impl Nemesis {
             budget: FaultBudget::new(options.members),
             quality: options.network,
             hunt: 0,
+            cut_at_commit: 0,
+            left_behind: 0,
+            election_timeout: options.election_timeout,
             faults_lasting: options.faults.duration,
             begun: Vec::new(),
             storm_ends: Time::ZERO + options.storm,
@@ -200,11 +209,27 @@ impl Nemesis {
         }
     }
 
-    /// A member became leader: perhaps it is struck about one round trip later.
+    /// A member became leader: perhaps it is struck about one round trip later, or left behind in a while.
     pub fn on_leader(&mut self, time: Time, node: NodeId) {
-        if self.hunt == 0 || !self.random.chance(self.hunt) {
-            return;
+        if self.hunt > 0 && self.random.chance(self.hunt) {
+            self.strike_soon(time, node);
         }
+        if self.left_behind > 0 && self.random.chance(self.left_behind) {
+            self.leave_behind(time, node);
+        }
+    }
+
+    /// A leader has committed something for the first time in its term: perhaps it is cut off before it can say so.
+    pub fn on_first_commit(&mut self, time: Time, node: NodeId) {
+        if self.cut_at_commit > 0 && self.random.chance(self.cut_at_commit) {
+            let target = Target::Node(node);
+            let fault = Fault::Isolate { target, inbound: true, outbound: true, clients: false };
+            let lasts = self.random.exponential_duration(self.faults_lasting);
+            self.schedule(Step { at: time, lasts, fault });
+        }
+    }
+
+    fn strike_soon(&mut self, time: Time, node: NodeId) {
         let round_trip = (self.quality.delay + self.quality.jitter) * 2;
         let target = Target::Node(node);
         let fault = match self.random.below(3) {
@@ -219,14 +244,47 @@ impl Nemesis {
         };
         let at = time + self.random.exponential_duration(round_trip);
         let lasts = self.random.exponential_duration(self.faults_lasting);
-        let place = self.plan.partition_point(|step| step.at <= at);
-        self.plan.insert(place, Step { at, lasts, fault });
+        self.schedule(Step { at, lasts, fault });
+    }
+
+    /// What the leader hears from its peers comes late or never, its clock goes slowly or stands still, and
+    /// clients reach it all the time. The others elect another one meanwhile.
+    fn leave_behind(&mut self, time: Time, node: NodeId) {
+        let at = time + self.random.exponential_duration(self.election_timeout * 3);
+        let lasts = self.random.duration(self.election_timeout * 2, self.election_timeout * 12);
+        let target = Target::Node(node);
+        let rate = self.random.pick(&[0, 0, TRUE_RATE / 10, TRUE_RATE / 2]);
+        self.schedule(Step {
+            at,
+            lasts: lasts + self.election_timeout,
+            fault: Fault::ClockRate { target, rate },
+        });
+        let others: Vec<NodeId> =
+            (1..=self.budget.members()).map(NodeId).filter(|other| *other != node).collect();
+        let (to, from) = (LinkSet::between(&others, &[node]), LinkSet::between(&[node], &others));
+        let both = |inbound| Fault::Isolate { target, inbound, outbound: true, clients: false };
+        let fault = match self.random.below(4) {
+            0 => both(true),
+            1 => Fault::Clog { links: to.and(from) },
+            2 => Fault::Clog { links: from },
+            _ => {
+                // It is heard no more, and hears later what was said before.
+                self.schedule(Step { at, lasts, fault: both(false) });
+                Fault::Clog { links: to }
+            }
+        };
+        self.schedule(Step { at, lasts, fault });
+    }
+
+    fn schedule(&mut self, step: Step) {
+        let place = self.plan.partition_point(|other| other.at <= step.at);
+        self.plan.insert(place, step);
     }
 
     /// The storm is over: undoes everything and forgets the rest of the schedule.
     pub fn finish(&mut self, world: &mut dyn World) {
         self.plan.clear();
-        self.hunt = 0;
+        (self.hunt, self.cut_at_commit, self.left_behind) = (0, 0, 0);
         while !self.active.is_empty() {
             self.end(0, world);
         }

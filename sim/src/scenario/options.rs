@@ -32,6 +32,7 @@ pub fn plain() -> Options {
     options.load.patience = millis(2_000);
     options.load.keys = 3;
     options.load.watchers = 0;
+    options.load.watch_pause = Duration::ZERO;
     options.make_calm();
     options
 }
@@ -48,7 +49,7 @@ enum Slot<'a> {
 /// An option: its name, and where it is kept.
 type Entry = (&'static str, fn(&mut Options) -> Slot<'_>);
 
-const ENTRIES: [Entry; 24] = [
+const ENTRIES: [Entry; 25] = [
     ("seed", |o| Slot::Number(&mut o.seed)),
     ("members", |o| Slot::Number(&mut o.members)),
     ("storm", |o| Slot::Duration(&mut o.storm)),
@@ -73,6 +74,7 @@ const ENTRIES: [Entry; 24] = [
     ("patience", |o| Slot::Duration(&mut o.load.patience)),
     ("keys", |o| Slot::Number(&mut o.load.keys)),
     ("watchers", |o| Slot::Number(&mut o.load.watchers)),
+    ("watch-pause", |o| Slot::Duration(&mut o.load.watch_pause)),
 ];
 
 /// The names of all options.

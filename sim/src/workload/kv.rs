@@ -34,7 +34,8 @@ impl Kv {
                 prev_kv: context.random.chance(300_000),
             }),
             _ => Request::Compact {
-                revision: (context.known.revision - context.random.below(40) as i64).max(1),
+                revision: (context.known.revision - (context.load.kept + context.random.below(40)) as i64)
+                    .max(1),
             },
         }
     }

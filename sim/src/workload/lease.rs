@@ -65,6 +65,8 @@ impl Leases {
         self.neglect = context.random.chance(500_000);
         self.held = None;
         let id = i64::try_from((self.slot + 1) << 32 | self.granted).expect("small numbers");
+        // Any number but zero is a lease's (etcd issue 14239).
+        let id = if context.random.chance(100_000) { -id } else { id };
         Request::LeaseGrant { id, ttl: 1 + context.random.below(4) as i64 }
     }
 

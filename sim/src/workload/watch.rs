@@ -90,8 +90,9 @@ impl Watcher {
     /// Opens a stream, at this member or another.
     pub fn open(&mut self, known: &Known) -> WatchRequest {
         if self.restless && self.next == 0 && self.random.chance(500_000) {
-            // From the past, from now, or from a little in the future.
-            self.next = (known.revision + 3 - self.random.below(20) as i64).max(1);
+            // From the past, near or far, from now, or from a little in the future.
+            let past = self.random.pick(&[20, 20, 20, 3_000]);
+            self.next = (known.revision + 3 - self.random.below(past) as i64).max(1);
         }
         WatchRequest {
             keys: self.keys.clone(),
