@@ -20,6 +20,13 @@
 //! [`trace`]. A run can be written as a [`scenario`] and run from one, made smaller ([`mod@shrink`]) and drawn
 //! ([`page`]).
 //!
+//! # Bring your own
+//!
+//! The library simulates any state machine over our Raft, and any client's code against a cluster of Quorate, in some thirty lines:
+//! [`own`]. `sim/examples` has a service and a client, each with a bug that is found and its cure.
+//!
+//! What a real member did is replayed, too: [`recording`].
+//!
 //! # What holds here
 //!
 //! - **One seed, one run.** Whatever is random is drawn from a stream of the seed; nothing reads a real

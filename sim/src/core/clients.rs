@@ -42,6 +42,8 @@ enum Role {
     Worker(Box<Client>),
     /// A scenario: what it says so far, with its line.
     Scripted(VecDeque<(usize, NodeId, Operation)>),
+    /// Code of somebody else's.
+    Guest,
     /// The end of a run.
     Probe,
 }
@@ -84,6 +86,13 @@ impl ClientSlot {
         });
         let probes = (1..MEMBERS_MAX as u64).map(|id| ClientSlot::new(PROBES + id, Role::Probe));
         workers.chain(probes).collect()
+    }
+
+    /// The clients of a run whose clients are somebody else's.
+    pub fn guests(options: &Options) -> Vec<ClientSlot> {
+        let guests = (0..options.load.clients).map(|slot| ClientSlot::new(slot, Role::Guest));
+        let probes = (1..MEMBERS_MAX as u64).map(|id| ClientSlot::new(PROBES + id, Role::Probe));
+        guests.chain(probes).collect()
     }
 
     fn new(process: u64, role: Role) -> ClientSlot {
@@ -174,7 +183,7 @@ impl Simulation {
     }
 
     /// A client asks, and waits as long as clients wait.
-    fn ask_patiently(&mut self, slot: u32, member: NodeId, request: Request) {
+    pub(super) fn ask_patiently(&mut self, slot: u32, member: NodeId, request: Request) {
         self.ask(slot, member, request);
         let until = self.time + self.options.load.patience;
         let client = &mut self.clients[slot as usize];
@@ -309,8 +318,10 @@ impl Simulation {
         let name = outcome.name();
         match &mut client.role {
             Role::Worker(client) => client.done(self.recorder.request(operation), &outcome),
-            Role::Scripted(_) if matches!(outcome, Outcome::Unknown) => client.process += clients,
-            Role::Scripted(_) => {}
+            Role::Scripted(_) | Role::Guest if matches!(outcome, Outcome::Unknown) => {
+                client.process += clients;
+            }
+            Role::Scripted(_) | Role::Guest => {}
             Role::Probe => {
                 let request = self.recorder.request(operation).clone();
                 self.probe_settled(member, request, &outcome);
@@ -320,9 +331,13 @@ impl Simulation {
         if let Some((line, wanted)) = wanted.filter(|(_, wanted)| !wanted.fits(&outcome)) {
             self.unexpected(line, member, &wanted, &outcome);
         }
+        let told = (!self.guests.is_empty()).then(|| outcome.clone());
         self.recorder.done(operation, self.time, outcome);
         self.client_thinks(asker.slot);
         self.ask_queued(asker.slot);
+        if let Some(outcome) = told {
+            self.guest_told(asker.slot, outcome);
+        }
         self.check_script();
     }
 

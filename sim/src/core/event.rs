@@ -23,6 +23,8 @@ pub enum Event {
     Chunk { node: NodeId, boot: u64 },
     /// A client has thought.
     Client { slot: u32 },
+    /// A client of somebody else's has slept.
+    Guest { slot: u32 },
     /// A client's request arrives.
     Request { asker: Asker },
     /// A client's answer arrives.

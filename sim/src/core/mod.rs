@@ -16,6 +16,7 @@ mod delivery;
 mod durable;
 mod event;
 mod flight;
+mod guests;
 mod life;
 mod member;
 mod operator;
@@ -43,6 +44,7 @@ use crate::trace::{Event as Traced, Trace};
 use crate::workload::Known;
 use clients::{ClientSlot, WatcherSlot};
 use event::Event;
+pub use guests::Guests;
 use member::Member;
 use storage::Storage;
 
@@ -81,6 +83,7 @@ pub struct Simulation {
     violation: Option<Violation>,
     buffer: Vec<u8>,
     watch: Watch,
+    guests: Guests,
 }
 
 /// What happens in a run.
@@ -108,7 +111,17 @@ pub struct Watch {
 /// Runs a plan to its end, or until a property is broken.
 #[must_use]
 pub fn execute(plan: &Plan<'_>, watch: Watch) -> Finished {
+    host(plan, watch, Guests::default())
+}
+
+/// Runs a plan whose clients, if there are guests, are these; as many as its options say.
+#[must_use]
+pub fn host(plan: &Plan<'_>, watch: Watch, guests: Guests) -> Finished {
     let mut simulation = Simulation::new(plan, watch);
+    if !guests.is_empty() {
+        simulation.clients = ClientSlot::guests(&simulation.options);
+        simulation.guests = guests;
+    }
     let end = crate::report::catch_panic(|| {
         simulation.start_members();
         simulation.run();
@@ -171,6 +184,7 @@ impl Simulation {
             violation: None,
             buffer: Vec::new(),
             watch,
+            guests: Guests::default(),
             options: options.clone(),
         }
     }
@@ -182,6 +196,9 @@ impl Simulation {
         }
         for slot in 0..self.clients.len() {
             self.client_thinks(slot as u32);
+        }
+        for slot in 0..self.guests.len() {
+            self.guest_runs(slot as u32);
         }
         self.begin_script();
         for slot in 0..self.watchers.len() {
@@ -216,6 +233,7 @@ impl Simulation {
             Event::Disk { node, boot } => self.disk_done(node, boot),
             Event::Chunk { node, boot } => self.chunk_done(node, boot),
             Event::Client { slot } => self.client_asks(slot),
+            Event::Guest { slot } => self.guest_wakes(slot),
             Event::Request { asker } => self.request_arrives(asker),
             Event::Answer { asker, outcome } => self.answer_arrives(asker, outcome),
             Event::Patience { slot } => self.patience_ends(slot),

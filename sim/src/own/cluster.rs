@@ -108,7 +108,7 @@ struct Cluster<'a, S: Service> {
     over: bool,
     wakes: u64,
     summary: Summary,
-    words: Option<Vec<String>>,
+    words: Option<Vec<(Time, String)>>,
 }
 
 /// Runs a seed, with the faults that it draws or with these.
@@ -124,9 +124,16 @@ pub fn run<S: Service>(service: &S, options: &Options, faults: Option<&[Step]>, 
     let Cluster { violation, nemesis, words, time, mut summary, .. } = cluster;
     summary.seeds = 1;
     summary.simulated = time.since(Time::ZERO);
-    let mut last = words.unwrap_or_default();
-    last.drain(..last.len().saturating_sub(LINES_KEPT));
     let faults = nemesis.map(|nemesis| nemesis.begun().to_vec()).unwrap_or_default();
+    let mut words = words.unwrap_or_default();
+    // A history is judged at the end; what explains it is where the faults were.
+    let judged = violation.as_ref().is_some_and(|violation| violation.invariant == judge::LINEARIZABILITY);
+    let ended = faults.iter().map(|step| step.at + step.lasts).max();
+    if let Some(ended) = ended.filter(|_| judged) {
+        words.retain(|(at, _)| *at <= ended + options.load.patience);
+    }
+    words.drain(..words.len().saturating_sub(LINES_KEPT));
+    let last = words.into_iter().map(|(at, line)| format!("{:>12} {line}", at.to_string())).collect();
     Finished { violation, faults, last, summary }
 }
 
@@ -193,7 +200,6 @@ impl<'a, S: Service> Cluster<'a, S> {
     fn step(&mut self, event: Event<S>) {
         match event {
             Event::Deliver { from, to, message } => {
-                self.note(|| format!("n{from} → n{to} {}", name_of(&message.body)));
                 self.input(to, Input::Message { from, message });
             }
             Event::Install { from, to, term, meta, state } => {
@@ -439,7 +445,7 @@ impl<'a, S: Service> Cluster<'a, S> {
 
     fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(words) = &mut self.words {
-            words.push(format!("{:>12} {}", self.time.to_string(), line()));
+            words.push((self.time, line()));
         }
     }
 
@@ -594,12 +600,6 @@ impl<S: Service> World for Cluster<'_, S> {
 /// Where a member is in the list of members.
 fn place(node: NodeId) -> usize {
     node.0 as usize - 1
-}
-
-/// The kind of a message: the first word of what it prints.
-fn name_of(body: &impl std::fmt::Debug) -> String {
-    let text = format!("{body:?}");
-    text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
 }
 
 /// How long a cluster may take to come round, in election timeouts.

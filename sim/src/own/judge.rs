@@ -68,7 +68,7 @@ pub fn judge<S: Service>(service: &S, history: &History<S::Command, S::Response>
     let limits = Limits { configurations: CONFIGURATIONS_MAX, ..Limits::default() };
     match check(&Sequential(service), history, &limits) {
         Verdict::Invalid(violation) => {
-            Err(Violation { invariant: "linearizability", detail: violation.to_string() })
+            Err(Violation { invariant: LINEARIZABILITY, detail: violation.to_string() })
         }
         // A search that gives up convicts nobody.
         Verdict::Valid | Verdict::Unknown(_) => Ok(()),
@@ -79,6 +79,9 @@ pub fn judge<S: Service>(service: &S, history: &History<S::Command, S::Response>
 pub fn demand(holds: bool, invariant: &'static str, detail: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(Violation { invariant, detail: detail() }) }
 }
+
+/// The property that is judged when a run is over.
+pub const LINEARIZABILITY: &str = "linearizability";
 
 /// How long to search for an order.
 const CONFIGURATIONS_MAX: u64 = 3_000_000;

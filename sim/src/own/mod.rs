@@ -1,4 +1,5 @@
-//! Bring your own state machine: any [`Service`] over `quorate-raft`, under this simulator's faults.
+//! Bring your own: any state machine over `quorate-raft` ([`Service`], below), and any client's code against a cluster of Quorate
+//! ([`client`]), under this simulator's faults.
 //!
 //! Say what the state is, what a command does to it, and what clients ask for. The simulator makes a cluster of it,
 //! on links that lose, delay, repeat and reorder, with clocks that go wrong, disks that lose what was not synced,
@@ -40,6 +41,7 @@
 //! `sim/examples/counter_service.rs` is a service with a bug that is found. Not here: changes of the membership, damaged
 //! disks, reads that go around the log.
 
+pub mod client;
 mod cluster;
 mod judge;
 mod member;
@@ -111,7 +113,7 @@ pub struct Failure {
     pub violation: Violation,
     /// The faults that it takes: all others were left out, and it still fails.
     pub faults: Vec<Step>,
-    /// The last things that happened.
+    /// The last things that happened; if the clients' history is what is wrong, until the faults were over.
     pub last: Vec<String>,
 }
 
