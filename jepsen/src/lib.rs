@@ -37,6 +37,7 @@ mod hash;
 pub mod history;
 mod model;
 pub mod models;
+pub mod pipe;
 pub mod report;
 pub mod robustness;
 mod search;

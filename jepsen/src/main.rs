@@ -204,6 +204,7 @@ enum NilReadName {
 }
 
 fn main() -> ExitCode {
+    quorate_jepsen::pipe::end_with_the_reader();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

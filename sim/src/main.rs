@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use quorate_sim::command::Overrides;
 use quorate_sim::command::mutants::{self, Mutants};
 use quorate_sim::command::recording::{self, ReplayNode};
+use quorate_sim::command::seed::Seed;
 use quorate_sim::command::shrink::{self, Shrink};
 use quorate_sim::command::single::{self, Leave};
 use quorate_sim::command::sweep::{self, Sweep};
@@ -26,9 +27,9 @@ struct Cli {
 enum Command {
     /// Runs one seed.
     Run {
-        /// The seed.
+        /// The seed: a number, or a number and the code that it is from, as failures name it (42@3fa9c1d2).
         #[arg(long)]
-        seed: u64,
+        seed: Seed,
         #[command(flatten)]
         overrides: Overrides,
         #[command(flatten)]
@@ -38,9 +39,9 @@ enum Command {
     Sweep(Sweep),
     /// Runs one seed again and prints every event.
     Replay {
-        /// The seed.
+        /// The seed: a number, or a number and the code that it is from, as failures name it (42@3fa9c1d2).
         #[arg(long)]
-        seed: u64,
+        seed: Seed,
         #[command(flatten)]
         overrides: Overrides,
         #[command(flatten)]

@@ -116,6 +116,7 @@ thread_local! {
 
 /// Lets panics of simulated code be reported as violations rather than printed. Call once.
 pub fn install_panic_hook() {
+    quorate_jepsen::pipe::end_with_the_reader();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if EXPECTED.with_borrow(|expected| *expected) {

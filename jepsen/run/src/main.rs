@@ -36,6 +36,7 @@ use clap::Parser;
 use options::Options;
 
 fn main() -> ExitCode {
+    quorate_jepsen::pipe::end_with_the_reader();
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {

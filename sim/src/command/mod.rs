@@ -2,6 +2,7 @@
 
 pub mod mutants;
 pub mod recording;
+pub mod seed;
 pub mod shrink;
 pub mod single;
 pub mod sweep;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use self::seed::Seed;
 use crate::options::{FAULTS, Options, WORKLOADS};
 
 /// Overrides what the seed draws.
@@ -19,13 +21,13 @@ pub struct Overrides {
     #[arg(long, value_name = "SEED")]
     pub like: Option<u64>,
     /// How long faults happen, in simulated seconds.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: Option<u64>,
     /// How many members (1 to 7).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..8))]
     pub nodes: Option<u64>,
     /// How many clients.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub clients: Option<u64>,
     /// How long a client waits between an answer and its next request, in milliseconds.
     #[arg(long)]
@@ -77,6 +79,32 @@ impl Overrides {
         options
     }
 
+    /// Whether what was asked for can be had at all: a run in which nothing of it can happen would only seem to say
+    /// something.
+    pub fn check(&self) -> Result<(), String> {
+        if self.calm && !self.only.is_empty() {
+            return Err(
+                "--calm is a run without faults, and --only asks for some: give one of them".to_owned()
+            );
+        }
+        let left: Vec<&String> = self.only.iter().filter(|fault| !self.without.contains(fault)).collect();
+        if !self.only.is_empty() && left.is_empty() {
+            return Err("every fault that --only asks for is ruled out by --without".to_owned());
+        }
+        let Some(members) = self.nodes else { return Ok(()) };
+        let impossible: Vec<&str> =
+            left.iter().map(|fault| fault.as_str()).filter(|fault| !is_survivable(fault, members)).collect();
+        if !left.is_empty() && impossible.len() == left.len() {
+            let (faults, members_too_few) =
+                (impossible.join(", "), if members == 1 { "1 member" } else { "2 members" });
+            return Err(format!(
+                "no cluster of {members_too_few} survives {faults}, so it would never happen: a fault may impair a \
+                 minority at most (give --nodes 3 or more, or other faults)"
+            ));
+        }
+        Ok(())
+    }
+
     /// As it was given, so that a failure can say how to run it again.
     #[must_use]
     pub fn arguments(&self) -> String {
@@ -100,11 +128,25 @@ impl Overrides {
     }
 }
 
+/// Whether a fault can strike a cluster of so many members within the fault budget.
+fn is_survivable(fault: &str, members: u64) -> bool {
+    // Of two members none may be impaired; a single one may, since it can wait for itself.
+    let links = ["lossy", "clog", "one-way"].contains(&fault);
+    let peers = ["partition", "bridge", "flap", "isolate", "transfer", "lost-disk"].contains(&fault);
+    let impairs = ["crash", "rolling-restart", "pause", "slow-cpu", "slow-disk", "full-disk", "failed-sync"];
+    let damages = ["read-errors", "bit-rot", "misdirected-write"];
+    match members {
+        1 => !links && !peers,
+        2 => !peers && !impairs.contains(&fault) && !damages.contains(&fault),
+        _ => true,
+    }
+}
+
 /// What a run begins with: everything that is needed to run it again.
 #[must_use]
 pub fn banner(options: &Options) -> String {
-    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("QUORATE_COMMIT"));
-    format!("seed {} version {version} commit {commit} {options}", options.seed)
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), seed::COMMIT);
+    format!("seed {} version {version} commit {commit} {options}", Seed(options.seed))
 }
 
 /// How fast it went: by the clock on the wall and, where the system tells, by the time that processors were busy,
@@ -146,4 +188,29 @@ const TICKS_PER_SECOND: u64 = 100;
 #[must_use]
 pub fn start_clock() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overrides(nodes: Option<u64>, only: &[&str], without: &[&str]) -> Overrides {
+        let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Overrides { nodes, only: list(only), without: list(without), ..Overrides::default() }
+    }
+
+    #[test]
+    fn faults_that_can_never_happen_are_refused() {
+        assert_eq!(overrides(None, &["crash"], &[]).check(), Ok(()));
+        assert_eq!(overrides(Some(1), &["crash", "partition"], &[]).check(), Ok(()));
+        assert_eq!(overrides(Some(2), &["lossy"], &["crash"]).check(), Ok(()));
+        let said = |overrides: Overrides| overrides.check().expect_err("impossible");
+        assert!(
+            said(overrides(Some(1), &["partition"], &[]))
+                .contains("no cluster of 1 member survives partition")
+        );
+        assert!(said(overrides(Some(2), &["crash", "isolate"], &[])).contains("survives crash, isolate"));
+        assert!(said(overrides(None, &["crash"], &["crash"])).contains("ruled out"));
+        assert!(said(Overrides { calm: true, ..overrides(None, &["crash"], &[]) }).contains("--calm"));
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::seed::{COMMIT, Seed};
 use super::{Overrides, start_clock};
 use crate::core::{self, Plan, Watch};
 use crate::mutants::{self, Workshop};
@@ -17,7 +18,7 @@ use crate::shrink::Shrinker;
 #[derive(Args, Clone, Debug)]
 pub struct Shrink {
     /// A seed that fails. If not given, the first one that does.
-    pub seed: Option<u64>,
+    pub seed: Option<Seed>,
     /// Begin with this scenario instead.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     pub from: Option<PathBuf>,
@@ -47,10 +48,10 @@ pub struct Shrink {
 /// Does it.
 #[must_use]
 pub fn shrink(shrink: &Shrink) -> ExitCode {
-    let result = match &shrink.mutant {
+    let result = shrink.overrides.check().and_then(|()| match &shrink.mutant {
         Some(name) => with_mutant(shrink, name),
         None => alone(shrink),
-    };
+    });
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -69,7 +70,7 @@ fn alone(shrink: &Shrink) -> Result<ExitCode, String> {
     let found = clock.elapsed();
     let (faults, operations) = (failing.faults(), failing.operations());
     let origin = shrink.from.as_ref().map_or_else(
-        || format!("seed {} at commit {}", failing.options.seed, env!("QUORATE_COMMIT")),
+        || format!("seed {} at commit {}", failing.options.seed, COMMIT),
         |path| path.display().to_string(),
     );
     let (clock, limit) = (start_clock(), Duration::from_secs(shrink.limit));
@@ -107,7 +108,7 @@ fn find(shrink: &Shrink) -> Result<Scenario, String> {
         core::execute(&Plan::Drawn(&options), Watch { scenario: true, ..Watch::default() })
     };
     let failed = |finished: Finished| finished.scenario.filter(|_| finished.violation.is_some());
-    if let Some(seed) = shrink.seed {
+    if let Some(Seed(seed)) = shrink.seed {
         return failed(run(seed))
             .ok_or_else(|| format!("seed {seed} violates nothing: there is nothing to shrink"));
     }
@@ -125,7 +126,7 @@ fn with_mutant(shrink: &Shrink, name: &str) -> Result<ExitCode, String> {
     let out = shrink.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.scn")));
     let workshop = Workshop::open(&table, &[mutant])?;
     let mut command = workshop.simulator(mutant);
-    command.arg("shrink").args(shrink.seed.map(|seed| seed.to_string()));
+    command.arg("shrink").args(shrink.seed.map(|seed| seed.0.to_string()));
     command.args(["--as-mutant", name, "--limit", &shrink.limit.to_string()]);
     command.args(["--seeds", &shrink.seeds.to_string()]).arg("--out").arg(&out);
     command.args(shrink.small_enough.then_some("--small-enough"));

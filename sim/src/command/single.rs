@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::seed::Seed;
 use super::{Overrides, banner, speed, start_clock};
 use crate::core::{self, Plan, Watch};
 use crate::report::Finished;
@@ -32,8 +33,12 @@ impl Leave {
 
 /// Runs one seed.
 #[must_use]
-pub fn seed(seed: u64, overrides: &Overrides, leave: &Leave, print: bool) -> ExitCode {
-    let options = overrides.options(seed);
+pub fn seed(seed: Seed, overrides: &Overrides, leave: &Leave, print: bool) -> ExitCode {
+    if let Err(error) = overrides.check() {
+        eprintln!("{error}");
+        return ExitCode::from(2);
+    }
+    let options = overrides.options(seed.0);
     println!("{}", banner(&options));
     let clock = start_clock();
     let watch = leave.watch(print);

@@ -112,6 +112,10 @@ const RAREST: usize = 8;
 /// Runs a sweep, and prints what it came to.
 #[must_use]
 pub fn sweep(sweep: &Sweep) -> ExitCode {
+    if let Err(error) = sweep.overrides.check() {
+        eprintln!("{error}");
+        return ExitCode::from(2);
+    }
     let jobs =
         sweep.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     // Hidden by itself where there is no terminal.
@@ -166,7 +170,7 @@ fn verdict(tally: Tally) -> ExitCode {
     }
     if !failures.is_empty() {
         let (first, overrides) = failures.swap_remove(0);
-        let seed = first.options.seed;
+        let seed = super::seed::Seed(first.options.seed);
         println!("{}", super::banner(&first.options));
         single::failed(first, &format!("cargo sim replay --seed {seed}{}", overrides.arguments()));
     }

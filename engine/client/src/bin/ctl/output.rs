@@ -26,7 +26,11 @@ pub enum Format {
 pub fn print(text: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text).and_then(|()| stdout.flush());
-    written.map_err(|error| Failure::error(format!("cannot write the output: {error}")))
+    written.map_err(|error| match error.kind() {
+        // As if by the signal that other programs are ended with then.
+        std::io::ErrorKind::BrokenPipe => std::process::exit(ENDED_BY_SIGPIPE),
+        _ => Failure::error(format!("cannot write the output: {error}")),
+    })
 }
 
 /// Prints a value as one line of JSON.
@@ -102,6 +106,9 @@ impl From<pb::ResponseHeader> for Header {
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
+
+/// What shells say of a program that SIGPIPE ended: 128 and the signal's number.
+const ENDED_BY_SIGPIPE: i32 = 141;
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use super::execute;
 use super::options::{Consistency, LeaseOperation, LoadOptions, Plan, Workload, parse_duration};
 use super::report::Report;
 use crate::failure::Failure;
+use crate::output;
 
 /// The flags of `quoratectl bench compare`.
 #[derive(Args, Clone, Debug)]
@@ -108,7 +109,7 @@ pub fn run(options: &CompareOptions) -> Result<(), Failure> {
         return Err(Failure::arguments("compare prints a table and takes --a-pids and --b-pids instead"));
     }
     let with_cpu = !options.a_pids.is_empty() && !options.b_pids.is_empty();
-    print!("{}", heading(&options.a.name, &options.b.name, with_cpu));
+    output::print(heading(&options.a.name, &options.b.name, with_cpu).as_bytes())?;
     for case in &options.workloads {
         let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
         for round in 1..=options.rounds {
@@ -120,7 +121,8 @@ pub fn run(options: &CompareOptions) -> Result<(), Failure> {
                 reports.push(report);
             }
         }
-        println!("{}", row(case, &Medians::of(&of_a), &Medians::of(&of_b), with_cpu));
+        let row = row(case, &Medians::of(&of_a), &Medians::of(&of_b), with_cpu);
+        output::print(format!("{row}\n").as_bytes())?;
     }
     Ok(())
 }

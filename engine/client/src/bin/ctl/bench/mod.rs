@@ -32,6 +32,7 @@ use tally::Tally;
 use worker::{Goal, Shared, Worker, share};
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Carries out `quoratectl bench …`.
 pub fn run(command: &BenchCommand, endpoints: &[String]) -> Result<(), Failure> {
@@ -51,9 +52,9 @@ pub fn run(command: &BenchCommand, endpoints: &[String]) -> Result<(), Failure> 
     let plan = Plan::new(workload, endpoints, options)?;
     let report = execute(&plan, options)?;
     if options.json {
-        println!("{}", serde_json::to_string(&report).expect("a report has only string keys"));
+        output::print_json(&report)?;
     } else {
-        print!("{}", report.text());
+        output::print(report.text().as_bytes())?;
     }
     if report.operations == 0 {
         return Err(Failure::error("no operation succeeded"));
