@@ -10,9 +10,9 @@ use quorate_jepsen::etcd::{
 use quorate_jepsen::models::{Register, RegisterInput, RegisterOutput};
 use quorate_jepsen::{History, Limits, Operation, Returned, Value, Verdict};
 
-use crate::invariants::Violation;
+use crate::invariants::{Violation, locks};
 use crate::time::Time;
-use crate::workload::Outcome;
+use crate::workload::{Outcome, lock};
 
 /// Records a run's history.
 #[derive(Debug, Default)]
@@ -93,14 +93,30 @@ impl Recorder {
 /// Judges a history. `crashes` tells whether members may have lost what they had not synced: a member does
 /// not sync how far it has applied, so its own, stale reads may then go back.
 pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
-    judge_naming(history, crashes).map_err(|(violation, _)| violation)
+    judge_naming(history, crashes, false).map_err(|(violation, _)| violation)
 }
 
-/// Judges a history, and names the operations that cannot be explained.
-pub fn judge_naming(history: &EtcdHistory, crashes: bool) -> Result<(), (Violation, Vec<usize>)> {
+/// Judges a history, and names the operations that cannot be explained. `true_clocks` tells whether no member's clock
+/// ran fast: then leases do not end before their time.
+pub fn judge_naming(
+    history: &EtcdHistory,
+    crashes: bool,
+    true_clocks: bool,
+) -> Result<(), (Violation, Vec<usize>)> {
     let options = etcd::Options { members_never_go_back: !crashes, ..etcd::Options::default() };
-    match etcd::check(history, &options) {
-        Verdict::Valid => judge_registers(history),
+    let has_locks = history.operations.operations.iter().any(|operation| concerns_locks(&operation.input));
+    let (verdict, log) = if has_locks {
+        etcd::check_with_log(history, &options)
+    } else {
+        (etcd::check(history, &options), etcd::Log::default())
+    };
+    match verdict {
+        Verdict::Valid => {
+            if has_locks {
+                locks::judge(history, &log, true_clocks).map_err(|violation| (violation, Vec::new()))?;
+            }
+            judge_registers(history)
+        }
         Verdict::Invalid(violation) => {
             let mut detail = violation.sentence.clone();
             for &operation in &violation.operations {
@@ -111,6 +127,13 @@ pub fn judge_naming(history: &EtcdHistory, crashes: bool) -> Result<(), (Violati
         // The search for what explains a lost answer was given up: no verdict is not a violation.
         Verdict::Unknown(_) => Ok(()),
     }
+}
+
+/// Whether a request is one of those that get locks.
+fn concerns_locks(request: &Request) -> bool {
+    let Request::Txn(Txn { success, .. }) = request else { return false };
+    let ours = |key: &Bytes| key.as_slice().starts_with(lock::PREFIX.as_bytes());
+    success.iter().any(|request| matches!(request, Request::Put(put) if ours(&put.key)))
 }
 
 /// Judges each register by itself, by an engine that knows nothing of revisions (zones, or a search): a

@@ -92,7 +92,7 @@ pub struct Load {
 }
 
 /// The names of the workloads that clients run. (Watchers are clients of their own.)
-pub const WORKLOADS: [&str; 4] = ["register", "kv", "txn", "lease"];
+pub const WORKLOADS: [&str; 5] = ["register", "kv", "txn", "lease", "lock"];
 
 /// What goes wrong, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]

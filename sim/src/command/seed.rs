@@ -7,7 +7,11 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What this program was built from: a hash of the sources that a run depends on.
-pub const CODE: &str = env!("QUORATE_CODE");
+pub const CODE: &str = match option_env!("QUORATE_CODE") {
+    Some(code) => code,
+    // Built by something else than cargo.
+    None => "unknown",
+};
 
 /// The commit that this program was built from, as far as that is known.
 pub const COMMIT: &str = env!("QUORATE_COMMIT");

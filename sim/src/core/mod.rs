@@ -280,6 +280,7 @@ impl Simulation {
     fn finish(self) -> Finished {
         let mut scenario = self.watch.scenario.then(|| self.as_scenario());
         let reached = self.coverage.reached();
+        let true_clocks = self.clocks_were_right();
         let Simulation { options, time, recorder, trace, crashes, mut violation, .. } = self;
         let summary = Summary {
             seed: options.seed,
@@ -292,7 +293,7 @@ impl Simulation {
         let history = recorder.finish();
         let mut suspects = Vec::new();
         if violation.is_none()
-            && let Err((found, operations)) = crate::history::judge_naming(&history, crashes > 0)
+            && let Err((found, operations)) = crate::history::judge_naming(&history, crashes > 0, true_clocks)
         {
             (violation, suspects) = (Some(found), operations);
         }

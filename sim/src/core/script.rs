@@ -249,8 +249,7 @@ impl Simulation {
 
     /// What has happened, as a scenario: every fault and every request at its time.
     pub(super) fn as_scenario(&self) -> Scenario {
-        let begun = self.nemesis.as_ref().map_or(&self.faults_begun[..], |nemesis| nemesis.begun());
-        let faults = begun.iter().map(|step| Step {
+        let faults = self.faults_begun().iter().map(|step| Step {
             line: 0,
             when: When::At(step.at),
             action: Action::Fault { fault: step.fault, lasts: Some(step.lasts) },

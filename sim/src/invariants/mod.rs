@@ -14,6 +14,7 @@ mod hand_over;
 mod leader_completeness;
 mod lease_expiry;
 mod liveness;
+pub mod locks;
 mod log_matching;
 mod logs;
 mod monotonic;

@@ -9,6 +9,7 @@
 
 mod kv;
 mod lease;
+pub mod lock;
 mod register;
 mod txn;
 pub mod watch;
@@ -98,6 +99,7 @@ enum Script {
     Kv(kv::Kv),
     Txn(txn::Txns),
     Lease(lease::Leases),
+    Lock(lock::Locks),
 }
 
 impl Client {
@@ -114,7 +116,8 @@ impl Client {
             Some(0) => Script::Register(register::Register::default()),
             Some(1) => Script::Kv(kv::Kv),
             Some(2) => Script::Txn(txn::Txns::default()),
-            _ => Script::Lease(lease::Leases::new(slot)),
+            Some(3) => Script::Lease(lease::Leases::new(slot)),
+            _ => Script::Lock(lock::Locks::new(slot)),
         };
         let members = options.member_ids();
         let member = random.pick(&members);
@@ -143,17 +146,19 @@ impl Client {
             Script::Kv(kv) => kv.next(context),
             Script::Txn(txns) => txns.next(context),
             Script::Lease(leases) => leases.next(context),
+            Script::Lock(locks) => locks.next(context),
         }
     }
 
     /// Learns what became of its last request.
     pub fn done(&mut self, request: &Request, outcome: &Outcome) {
         match outcome {
-            Outcome::Answered(Response { result: Ok(reply), .. }) => match &mut self.script {
+            Outcome::Answered(Response { result: Ok(reply), revision, .. }) => match &mut self.script {
                 Script::Register(register) => register.done(request, reply),
                 Script::Kv(_) => {}
                 Script::Txn(txns) => txns.done(request, reply),
                 Script::Lease(leases) => leases.done(request, Some(reply)),
+                Script::Lock(locks) => locks.done(request, Some((reply, *revision))),
             },
             Outcome::Answered(_) => self.failed(request),
             Outcome::Refused => self.turn_away(),
@@ -167,8 +172,10 @@ impl Client {
     }
 
     fn failed(&mut self, request: &Request) {
-        if let Script::Lease(leases) = &mut self.script {
-            leases.done(request, None);
+        match &mut self.script {
+            Script::Lease(leases) => leases.done(request, None),
+            Script::Lock(locks) => locks.done(request, None),
+            Script::Register(_) | Script::Kv(_) | Script::Txn(_) => {}
         }
     }
 
