@@ -28,8 +28,8 @@ const clients = [...new Set(ops.map(o => o.client))].sort((a, b) => a.localeComp
 const watchers = [...new Set(lines.filter(l => l.kind === 'watch').map(l => l.node))].sort((a, b) => a - b);
 const rows = new Map([...clients.filter(c => c.startsWith('client')), ...watchers.map(w => 'watcher ' + w), ...clients.filter(c => !c.startsWith('client'))].map((name, i) => [name, i]));
 const lanes = new Map(RUN.members.map((id, i) => [id, i]));
-// Whom the failure is about: the members that its text names.
-const blamed = new Set(RUN.failed ? [...RUN.why.matchAll(/\bn(\d+)\b/g)].map(m => +m[1]) : []);
+// Whom the failure is about: who gave the last of the answers that do not fit, or the members that the text names.
+const blamed = new Set(RUN.failed ? [...(suspects.length ? suspects[suspects.length - 1].text : RUN.why).matchAll(/\bn(\d+)\b/g)].map(m => +m[1]) : []);
 const breaksAt = suspects.length ? suspects[suspects.length - 1].end : RUN.failed ? RUN.end : null;
 
 // Where each member stood after each of its events; a crash has no status.

@@ -63,7 +63,7 @@ fn data(finished: &Finished, title: &str) -> String {
     let names: Vec<String> = members.iter().map(ToString::to_string).collect();
     let texts = &mut Texts::default();
     let mut out = String::from("{");
-    let _ = write!(out, "title:{},rule:{},why:{},", text(title), text(rule), text(why));
+    let _ = write!(out, "title:{},rule:{},why:{},", text(title), text(rule), text(&short(why)));
     let _ = write!(out, "meaning:{},", text(rules::meaning(rule)));
     let _ = write!(out, "failed:{},end:{},", finished.violation.is_some(), micros(end.0));
     let about = format!("{}\n{}", crate::command::banner(&finished.options), finished.summary);
@@ -237,10 +237,27 @@ fn answer(response: &quorate_jepsen::etcd::Response) -> String {
     }
 }
 
-/// A value without what it is padded with.
-fn short(value: &str) -> String {
-    let bare = value.trim_end_matches('.');
-    if value.len() > bare.len() + 3 { format!("{bare}…") } else { value.to_owned() }
+/// A text without what values are padded with.
+fn short(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(200));
+    let mut points = 0;
+    for character in text.chars() {
+        if character == '.' {
+            points += 1;
+            continue;
+        }
+        push_points(&mut out, std::mem::take(&mut points));
+        out.push(character);
+    }
+    push_points(&mut out, points);
+    out
+}
+
+fn push_points(out: &mut String, points: usize) {
+    match points {
+        0..=3 => out.extend(std::iter::repeat_n('.', points)),
+        _ => out.push('…'),
+    }
 }
 
 /// Processes of watchers and probes begin here.
@@ -310,5 +327,6 @@ mod tests {
         assert_eq!(super::micros(1_500), "1.5");
         assert_eq!(super::micros(0), "0");
         assert_eq!(super::micros(100_000), "100");
+        assert_eq!(super::short("\"v1.......\" of 1.5 and ...."), "\"v1…\" of 1.5 and …");
     }
 }

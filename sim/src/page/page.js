@@ -57,7 +57,8 @@ function zoom(factor, time) {
   const t = Math.min(view[1], Math.max(view[0], time ?? (lines[cursor] ? lines[cursor].t : 0))), [a, b] = view.map(roomAt), at = roomAt(t);
   look(timeAtRoom(at - (at - a) * factor), timeAtRoom(at + (b - at) * factor));
 }
-const firstAt = t => { let low = 0, high = lines.length; while (low < high) { const m = (low + high) >> 1; if (lines[m].t < t) low = m + 1; else high = m; } return Math.min(low, lines.length - 1); };
+// (Times of events are sums of differences.)
+const firstAt = time => { const t = time - .02; let low = 0, high = lines.length; while (low < high) { const m = (low + high) >> 1; if (lines[m].t < t) low = m + 1; else high = m; } return Math.min(low, lines.length - 1); };
 function lookAround(from, to, index) {
   const [a, b] = [roomAt(from), roomAt(to)], pad = Math.max((b - a) * .15, squeezed.cap * 6); cursor = index; look(timeAtRoom(a - pad), timeAtRoom(b + pad * .6));
 }
@@ -134,13 +135,28 @@ function legend() {
     ['append', '#2a8a5a'], ['vote', '#8a3ffc'], ['read', '#1f6fd1'], ['lost ✗', '#d62f2f'], ['answered', OUTCOMES[0]], ['refused with an error', OUTCOMES[1]], ['outcome unknown', OUTCOMES[2]]];
   $('legend').innerHTML = items.map(([n, c]) => `<span><i style="background:${c}"></i>${n}</span>`).join('');
 }
+// What a stale answer comes to, in the words of this run.
+function plainly() {
+  if (RUN.rule !== 'real-time' || suspects.length !== 2) return null;
+  const [early, late] = suspects, said = o => /@(\d+) by (n\d+)/.exec(o.text), [a, b] = [said(early), said(late)];
+  if (!a || !b || early.back < 0 || early.back > late.call) return null;
+  return `${b[2]} answered (2) from revision ${b[1]}, although ${a[2]} had answered (1) with revision ${a[1]}, ${span(late.call - early.back)} before (2) was asked.`;
+}
+// How everybody stood when it broke, and what was wrong just then.
+function circumstances() {
+  const last = suspects[suspects.length - 1], at = last ? firstAt(last.end) : lines.length - 1, t = breaksAt;
+  const stood = RUN.members.map(id => { const s = stateAt(id, at); return s ? `n${id} ${s[1] === 3 ? 'leads' : ROLES[s[1]]} term ${s[0]}, commit ${s[5]}, applied ${s[6]}` : `n${id} is down`; });
+  const since = last ? Math.min(...suspects.map(o => o.call)) : t, on = [...new Set(faults.filter(f => f.begin <= t && f.end >= since && f.nodes.length).map(f => f.text))];
+  return `then: ${stood.join(' · ')}` + (on.length ? `\nfaults: ${on.slice(0, 6).join(' · ')}${on.length > 6 ? ' · …' : ''}` : '');
+}
 function headline() {
   $('title').textContent = RUN.title; document.title = RUN.failed ? RUN.rule + ' – ' + RUN.title : RUN.title;
   $('verdict').textContent = RUN.failed ? 'violates: ' + RUN.rule : 'every property holds'; $('verdict').className = RUN.failed ? 'bad' : 'good'; $('options').textContent = RUN.options;
   $('jump').hidden = !RUN.failed; $('case').hidden = !RUN.failed; if (!RUN.failed) return;
   $('meaning').textContent = RUN.meaning; $('meaning').hidden = !RUN.meaning;
   // The operations are listed beneath, as buttons; the text need not list them again.
-  $('why').textContent = suspects.length ? RUN.why.split('\n')[0] : RUN.why;
+  $('why').textContent = plainly() ?? (suspects.length ? RUN.why.split('\n')[0] : RUN.why);
+  $('then').textContent = circumstances();
   suspects.forEach((o, i) => { const li = document.createElement('li'), b = document.createElement('button'); b.innerHTML = `<b>${i + 1}</b> ${escape(o.client)}: ${escape(o.text)} <small>${seconds(o.call)} – ${o.back < 0 ? '?' : seconds(o.back)} s</small>`; b.onclick = () => { chosen = i - 1; suspect(1); }; li.append(b); $('suspects').append(li); });
 }
 function open() {
