@@ -26,6 +26,6 @@ fn every_scenario_becomes_what_it_says() {
             }
         }
     }
-    assert!(count >= 10, "only {count} scenarios were found");
+    assert!(count >= 40, "only {count} scenarios were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

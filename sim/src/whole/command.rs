@@ -224,7 +224,7 @@ fn finish(shared: &Shared, time: Time) -> Finished {
     let history = recorder.finish();
     let (mut violation, mut suspects) = (shared.violation(), Vec::new());
     if violation.is_none()
-        && let Err((found, operations)) = history::judge_naming(&history, shared.crashes() > 0)
+        && let Err((found, operations)) = history::judge_naming(&history, shared.crashes() > 0, false)
     {
         (violation, suspects) = (Some(found), operations);
     }
