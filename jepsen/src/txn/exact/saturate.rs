@@ -26,7 +26,8 @@ pub(super) enum Outcome {
 pub(super) struct Proof {
     /// The transactions that matter.
     pub transactions: BTreeSet<Index>,
-    /// The edges that follow from others, in the order in which they follow; none if choices were needed.
+    /// The edges from which the circle follows, known ones first and each behind those that it follows from; none
+    /// if choices were needed.
     pub derived: Vec<Edge>,
     /// The circle; empty if choices were needed.
     pub circle: Vec<Edge>,
@@ -415,7 +416,7 @@ impl<'p> Search<'p> {
         if conflict.choices.is_empty() {
             let derived = needed.iter().filter(|at| !circle_has(&circle, self.edges.list[**at]));
             let derived = derived.map(|at| self.edges.list[*at]);
-            let derived = derived.filter(|edge| !matches!(edge.why, Why::Known(_))).collect();
+            let derived = derived.collect();
             debug_assert!(in_circle.iter().all(|at| needed.contains(at)), "all of the circle is needed");
             let transactions = conflict.transactions.clone();
             conflict.proof = Some(Box::new(Proof { transactions, derived, circle }));
