@@ -16,26 +16,26 @@
 //! use quorate_sim::own::{self, Service};
 //! use quorate_sim::random::Random;
 //!
-//! /// A register that is written, and tells what was there before.
-//! struct Register;
+//! /// The highest number so far. It answers nothing, so that a request that is sent again does no harm: a register that told what
+//! /// was there before would be convicted, because a repetition is told something else.
+//! struct Highest;
 //!
-//! impl Service for Register {
+//! impl Service for Highest {
 //!     type State = u64;
 //!     type Command = u64;
-//!     type Response = u64;
+//!     type Response = ();
 //!     fn begin(&self) -> u64 {
 //!         0
 //!     }
-//!     fn apply(&self, state: &mut u64, command: &u64) -> u64 {
-//!         std::mem::replace(state, *command)
+//!     fn apply(&self, state: &mut u64, command: &u64) {
+//!         *state = *command.max(state);
 //!     }
-//!     // Every value is written once, so that answers tell which order there was.
-//!     fn draw(&self, client: u64, number: u64, _random: &mut Random) -> u64 {
-//!         number * 100 + client
+//!     fn draw(&self, _client: u64, _number: u64, random: &mut Random) -> u64 {
+//!         random.below(1_000)
 //!     }
 //! }
 //!
-//! own::sweep(&Register, 0..2).expect("registers are easy");
+//! own::sweep(&Highest, 0..2).expect("repetitions do no harm");
 //! ```
 //!
 //! `sim/examples/counter_service.rs` is a service with a bug that is found. Not here: changes of the membership, damaged
