@@ -90,7 +90,7 @@ fn table(folder: &Path, times: &Path) {
         let is_open = names.iter().any(|name| theirs[*name].0 == "Unknown");
         let (peer, own) = (sum(&|name| theirs[name].1), sum(&|name| ours[name].1));
         let (shown, ratio) = if is_open {
-            ("none in 10 s".to_owned(), format!("> {:.0}", 10_000.0 / own))
+            (format!("none after {peer:.0}"), format!("> {:.0}", peer / own))
         } else {
             (format!("{peer:.3}"), format!("{:.1}", peer / own))
         };
