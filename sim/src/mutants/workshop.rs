@@ -101,6 +101,7 @@ impl Workshop {
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .output()
             .map_err(|error| format!("git: {error}"))?;
+        let mut kept = BTreeSet::new();
         for name in String::from_utf8_lossy(&listed.stdout).split_terminator('\0') {
             let (from, to) = (self.source.join(name), self.copy.join(name));
             let bytes = match changed.remove(Path::new(name)) {
@@ -108,6 +109,7 @@ impl Workshop {
                 None if from.is_file() => std::fs::read(from).map_err(|error| error.to_string())?,
                 None => continue, // Removed, and the removal not committed.
             };
+            kept.insert(to.clone());
             if std::fs::read(&to).is_ok_and(|there| there == bytes) {
                 continue;
             }
@@ -117,7 +119,7 @@ impl Workshop {
             };
             write().map_err(|error| format!("{}: {error}", to.display()))?;
         }
-        Ok(())
+        remove_others(&self.copy, &kept).map_err(|error| format!("{}: {error}", self.copy.display()))
     }
 
     fn cargo(&self) -> Command {
@@ -240,6 +242,19 @@ struct Run {
     violated: bool,
     stdout: String,
     seconds: f64,
+}
+
+/// Removes what an earlier copy held and the workspace holds no more.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_others(&entry.path(), kept)?;
+        } else if !kept.contains(&entry.path()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The first file of the crate that a file belongs to.
