@@ -141,11 +141,16 @@ impl Simulation {
         }
     }
 
+    /// The write that a member is asked for now. Its value counts on nothing that a script of the same run would not
+    /// know: as many bytes in the log mean the same snapshots.
+    pub(super) fn probe_of(&self, member: NodeId) -> Request {
+        Request::Put(Put::new("probe", format!("n{} at {:020}", member.0, self.time.0).into_bytes()))
+    }
+
     /// Asks each member for a write.
     pub(super) fn probe(&mut self) {
         for id in self.present_ids() {
-            let value = self.known.fresh_value(0);
-            self.ask_once(id, Request::Put(Put::new("probe", value)));
+            self.ask_once(id, self.probe_of(id));
         }
     }
 

@@ -355,8 +355,7 @@ impl Simulation {
             (Request::Put(_), false) => {
                 // As with clients: who does not know what it did is over.
                 self.clients[slot].process += PROBES;
-                let value = self.known.fresh_value(0);
-                self.ask_once(member, Request::Put(quorate_jepsen::etcd::Put::new("probe", value)));
+                self.ask_once(member, self.probe_of(member));
             }
             (_, false) => {
                 self.clients[slot].process += PROBES;
