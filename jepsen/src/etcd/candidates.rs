@@ -73,6 +73,7 @@ enum Like {
 /// Collects the candidates of a history, by call.
 pub(super) fn collect(rare: &[Rare<'_>], store: &Timeline<'_>, options: &Options) -> Vec<Candidate> {
     let mut candidates = Vec::new();
+    let attached = Attached::of(rare, store);
     for (number, Rare { operation, .. }) in rare.iter().enumerate() {
         let (call, cause, key) = match (&operation.input, operation.output()) {
             (Request::LeaseGrant { id, ttl }, output) => {
@@ -83,7 +84,12 @@ pub(super) fn collect(rare: &[Rare<'_>], store: &Timeline<'_>, options: &Options
                 };
                 let ticks = options.ticks_per_second.unwrap_or(0);
                 let life = u64::try_from(ttl).unwrap_or(0).saturating_mul(ticks);
-                (operation.call.saturating_add(life), Cause::Expiry(id), None)
+                let Some(key) = attached.to(id) else { continue };
+                (operation.call.saturating_add(life), Cause::Expiry(id), key.only())
+            }
+            (Request::LeaseRevoke { id }, None) => {
+                let Some(key) = attached.to(*id) else { continue };
+                (operation.call, Cause::Operation(number as u32), key.only())
             }
             (request, None) if request.may_write() => {
                 let key = single_key(request).and_then(|key| store.id(key.as_slice()));
@@ -98,6 +104,66 @@ pub(super) fn collect(rare: &[Rare<'_>], store: &Timeline<'_>, options: &Options
     candidates.extend(options.initial.leases().map(expiry));
     candidates.sort_by_key(|candidate| candidate.call);
     candidates
+}
+
+/// The keys that leases may ever have had.
+///
+/// What ends a lease deletes what is attached to it then. Where that can only be one key, the end of the lease is a
+/// deletion of that key or nothing, so a search need not hold all that was guessed before against it.
+struct Attached<'s, 'h> {
+    store: &'s Timeline<'h>,
+    /// By lease: what the history's requests attach to it.
+    keyed: FastMap<i64, Keyed>,
+}
+
+/// Which keys a lease may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keyed {
+    /// This one, and no other.
+    One(KeyId),
+    /// Several.
+    Many,
+}
+
+impl Keyed {
+    fn only(self) -> Option<KeyId> {
+        match self {
+            Keyed::One(key) => Some(key),
+            Keyed::Many => None,
+        }
+    }
+}
+
+impl<'s, 'h> Attached<'s, 'h> {
+    fn of(rare: &[Rare<'_>], store: &'s Timeline<'h>) -> Attached<'s, 'h> {
+        let mut attached = Attached { store, keyed: FastMap::default() };
+        rare.iter().for_each(|rare| attached.note(&rare.operation.input));
+        attached
+    }
+
+    /// Notes what a request attaches, if it is carried out.
+    fn note(&mut self, request: &Request) {
+        match request {
+            Request::Put(put) if put.lease != 0 => {
+                let key = self.store.id(put.key.as_slice()).map_or(Keyed::Many, Keyed::One);
+                let keyed = self.keyed.entry(put.lease).or_insert(key);
+                if *keyed != key {
+                    *keyed = Keyed::Many;
+                }
+            }
+            Request::Txn(txn) => {
+                txn.success.iter().chain(&txn.failure).for_each(|request| self.note(request));
+            }
+            _ => {}
+        }
+    }
+
+    /// The keys of a lease; none if it never had any, so that its end changes nothing.
+    fn to(&self, lease: i64) -> Option<Keyed> {
+        // What was attached before the history began is not looked at more closely.
+        let before = self.store.attached(lease).map(|_| Keyed::Many);
+        before.or_else(|| self.keyed.get(&lease).copied())
+    }
 }
 
 /// The groups of some candidates. `wanted` says which values somebody saw at an unclaimed revision.
@@ -142,6 +208,10 @@ pub(super) fn group(
                 (Some(Like::Put(_)), _) => Effect::Put,
                 (Some(Like::Deletion), _) => Effect::Deletion,
                 (None, Some(Request::Put(_))) if candidate.key.is_some() => Effect::Put,
+                // The end of a lease.
+                (None, None | Some(Request::LeaseRevoke { .. })) if candidate.key.is_some() => {
+                    Effect::Deletion
+                }
                 _ => Effect::Any,
             };
             let expects = if let Some(Like::Guarded(expected, _)) = like { Some(expected) } else { None };

@@ -240,6 +240,10 @@ impl<'h> Gaps<'h> {
             Cause::Expiry(lease) => store.expire(lease, candidate.call),
         };
         if !changed || !self.agrees(revision, store) {
+            // (What the end of a lease deletes, its request does not say.)
+            if let (Effect::Deletion, Some(key)) = (group.effect, group.key) {
+                return Err(self.bearing_on_key(key, revision - 1, earlier));
+            }
             let footprint = candidates::footprint(&self.candidates[number as usize], rare);
             return Err(self.bearing_on(&footprint, revision - 1, earlier, store));
         }
