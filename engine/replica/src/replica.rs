@@ -281,17 +281,19 @@ impl Replica {
         }
     }
 
-    /// Carries out what Raft asks for. Returns whether there was anything.
+    /// Carries out what Raft asks for. Returns whether there was anything after which there may be more to do: what is
+    /// only sent or written leaves everything else as it was.
     fn drain_raft(&mut self) -> bool {
-        let mut any = false;
+        use quorate_raft::Output::{Persist, Send};
+        let mut moved = false;
         while let Some(output) = self.raft.poll_output() {
-            any = true;
+            moved |= !matches!(output, Send { .. } | Persist(_));
             self.on_raft_output(output);
         }
         self.observe_leadership();
         // Raft had no use for it.
         self.snapshots.received = None;
-        any
+        moved
     }
 
     fn on_raft_output(&mut self, output: quorate_raft::Output<SharedProposal>) {
