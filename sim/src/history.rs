@@ -93,7 +93,16 @@ impl Recorder {
 /// Judges a history. `crashes` tells whether members may have lost what they had not synced: a member does
 /// not sync how far it has applied, so its own, stale reads may then go back.
 pub fn judge(history: &EtcdHistory, crashes: bool) -> Result<(), Violation> {
-    judge_naming(history, crashes, false).map_err(|(violation, _)| violation)
+    judge_naming(history, crashes, false).map(|_| ()).map_err(|(violation, _)| violation)
+}
+
+/// What came of a history that breaks nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// The order of revisions explains every answer.
+    Explained,
+    /// Too many outcomes are unknown to say so within the steps that the search has.
+    Undecided,
 }
 
 /// Judges a history, and names the operations that cannot be explained. `true_clocks` tells whether no member's clock
@@ -102,8 +111,12 @@ pub fn judge_naming(
     history: &EtcdHistory,
     crashes: bool,
     true_clocks: bool,
-) -> Result<(), (Violation, Vec<usize>)> {
-    let options = etcd::Options { members_never_go_back: !crashes, ..etcd::Options::default() };
+) -> Result<Judged, (Violation, Vec<usize>)> {
+    let options = etcd::Options {
+        members_never_go_back: !crashes,
+        steps_max: EXPLANATION_STEPS_MAX,
+        ..etcd::Options::default()
+    };
     let has_locks = history.operations.operations.iter().any(|operation| concerns_locks(&operation.input));
     let (verdict, log) = if has_locks {
         etcd::check_with_log(history, &options)
@@ -115,7 +128,7 @@ pub fn judge_naming(
             if has_locks {
                 locks::judge(history, &log, true_clocks).map_err(|violation| (violation, Vec::new()))?;
             }
-            judge_registers(history)
+            judge_registers(history).map(|()| Judged::Explained)
         }
         Verdict::Invalid(violation) => {
             let mut detail = violation.sentence.clone();
@@ -124,8 +137,8 @@ pub fn judge_naming(
             }
             Err((Violation { invariant: violation.rule, detail }, violation.operations.clone()))
         }
-        // The search for what explains a lost answer was given up: no verdict is not a violation.
-        Verdict::Unknown(_) => Ok(()),
+        // The search for what explains a lost answer was given up: no verdict is not a violation. Registers need none.
+        Verdict::Unknown(_) => judge_registers(history).map(|()| Judged::Undecided),
     }
 }
 
@@ -201,6 +214,10 @@ fn register_operation(
 
 /// The prefix of the registers' keys.
 const REGISTERS: &str = "r/";
+
+/// The search for what explains lost answers ends after so many steps. Of the first hundred seeds 86 need fewer than
+/// 1,000, 94 fewer than this, and of the other six two are not decided by two million.
+const EXPLANATION_STEPS_MAX: u64 = 50_000;
 
 /// A search that needs more gives no verdict: the order of revisions has given one already.
 const CONFIGURATIONS_MAX: u64 = 200_000;

@@ -56,6 +56,8 @@ pub struct Finished {
     pub violation: Option<Violation>,
     /// The operations of the history that cannot be explained, if that is what was broken.
     pub suspects: Vec<usize>,
+    /// Nothing is broken, but too many outcomes are unknown to say that every answer is right.
+    pub undecided: bool,
     /// Which interesting states it has reached.
     pub reached: Reached,
     /// The run in numbers.

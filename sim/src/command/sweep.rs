@@ -58,6 +58,7 @@ struct Tally {
     simulated_nanos: AtomicU64,
     events: AtomicU64,
     done: AtomicU64,
+    undecided: AtomicU64,
     failures: Mutex<Vec<(Finished, Overrides)>>,
     rarity: Mutex<Rarity>,
     /// What each seed came to, if that is to be printed.
@@ -160,6 +161,10 @@ fn verdict(tally: Tally) -> ExitCode {
         }
     }
     println!("{} violations", failures.len());
+    let undecided = tally.undecided.into_inner();
+    if undecided > 0 {
+        println!("of {undecided} seeds, too many outcomes are unknown to say that every answer is right");
+    }
     let mut divergent = tally.divergent.into_inner().expect("no worker has panicked");
     divergent.sort_unstable();
     for seed in &divergent {
@@ -209,6 +214,7 @@ fn work(sweep: &Sweep, tally: &Tally, bar: &ProgressBar) {
         tally.simulated_nanos.fetch_add(nanos, Ordering::Relaxed);
         tally.events.fetch_add(events, Ordering::Relaxed);
         tally.done.fetch_add(1, Ordering::Relaxed);
+        tally.undecided.fetch_add(u64::from(finished.undecided), Ordering::Relaxed);
         if finished.violation.is_some() {
             let mut failures = tally.failures.lock().expect("no worker panics while it holds this");
             failures.push((finished, overrides));

@@ -31,7 +31,7 @@ use quorate_raft::{Configuration, NodeId, Position, SnapshotMeta};
 
 use crate::coverage::Coverage;
 use crate::env::network::{MEMBERS_MAX, Network};
-use crate::history::Recorder;
+use crate::history::{self, Judged, Recorder};
 use crate::invariants::{Check, Invariants, Liveness, Readings, Violation};
 use crate::nemesis::Nemesis;
 use crate::options::Options;
@@ -291,16 +291,17 @@ impl Simulation {
             unknown: recorder.unknown(),
         };
         let history = recorder.finish();
-        let mut suspects = Vec::new();
-        if violation.is_none()
-            && let Err((found, operations)) = crate::history::judge_naming(&history, crashes > 0, true_clocks)
-        {
-            (violation, suspects) = (Some(found), operations);
+        let (mut suspects, mut undecided) = (Vec::new(), false);
+        if violation.is_none() {
+            match history::judge_naming(&history, crashes > 0, true_clocks) {
+                Ok(judged) => undecided = judged == Judged::Undecided,
+                Err((found, operations)) => (violation, suspects) = (Some(found), operations),
+            }
         }
         if let (Some(violation), Some(scenario)) = (&violation, &mut scenario) {
             scenario.expect = Expect::Violation(violation.invariant.to_owned());
         }
-        Finished { options, scenario, violation, suspects, reached, summary, trace, history }
+        Finished { options, scenario, violation, suspects, undecided, reached, summary, trace, history }
     }
 }
 

@@ -222,15 +222,16 @@ fn finish(shared: &Shared, time: Time) -> Finished {
         unknown: recorder.unknown(),
     };
     let history = recorder.finish();
-    let (mut violation, mut suspects) = (shared.violation(), Vec::new());
-    if violation.is_none()
-        && let Err((found, operations)) = history::judge_naming(&history, shared.crashes() > 0, false)
-    {
-        (violation, suspects) = (Some(found), operations);
+    let (mut violation, mut suspects, mut undecided) = (shared.violation(), Vec::new(), false);
+    if violation.is_none() {
+        match history::judge_naming(&history, shared.crashes() > 0, false) {
+            Ok(judged) => undecided = judged == history::Judged::Undecided,
+            Err((found, operations)) => (violation, suspects) = (Some(found), operations),
+        }
     }
     let reached = lock(&shared.coverage).reached();
     let options = shared.options.clone();
-    Finished { options, scenario: None, violation, suspects, reached, summary, trace, history }
+    Finished { options, scenario: None, violation, suspects, undecided, reached, summary, trace, history }
 }
 
 // --- Many seeds ---
