@@ -3,7 +3,7 @@
 //! An oracle that never objects looks just like a product that is never wrong. So known bugs are kept as a
 //! table of small changes (`mutants/`), outside of the product's source, which knows nothing of them.
 //! `quorate-sim mutants` applies all of them to a scratch copy of the workspace, each behind a switch
-//! ([`switch`]), builds the simulator there once ([`workshop`]), and with each switched on sweeps seeds until one
+//! ([`switch`]), builds the simulator there once (`workshop`), and with each switched on sweeps seeds until one
 //! fails.
 //!
 //! ```text
