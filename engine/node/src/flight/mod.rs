@@ -32,7 +32,7 @@
 //!  4 | digest u64              the turn is over
 //! ```
 //!
-//! A panic leaves a turn without an end. How records become a file is told in [`recording`].
+//! A panic leaves a turn without an end. How records become a file is told in `recording.rs`.
 
 mod recording;
 mod ring;
