@@ -333,6 +333,19 @@ proptest! {
     }
 }
 
+/// A transaction of unknown outcome that is seen by a second read only did commit all the same, and its session counts.
+#[test]
+fn a_second_read_tells_who_committed() {
+    let plan = |process, call, end, outcome, steps| Plan { process, call, end, outcome, steps };
+    let plans = vec![
+        plan(1, 1, 1, Outcome::Committed, vec![read(1, &[4])]),
+        plan(1, 2, u64::MAX, Outcome::Unknown, vec![write(0, 2), write(0, 3)]),
+        plan(2, 1, 1, Outcome::Committed, vec![read(0, &[]), write(1, 4), read(0, &[3])]),
+    ];
+    assert!(!naive("read-committed", &plans), "it reads what comes after what is read from it");
+    assert!(matches!(decided(&plans, "read-committed"), Decision::Broken(_)));
+}
+
 /// Histories of some size, as a database would make them.
 const SHAPE: Shape =
     Shape { transactions: 300, processes: 8, keys: 4, writes_per_key: 15, aborted: 5, unknown: 5 };

@@ -154,12 +154,12 @@ impl<'r, 't> Weak<'r, 't> {
         };
         // Who was read from did commit, whatever its client knows.
         let mut read_from = vec![false; transactions.list.len()];
+        let mut reads = Vec::new();
         for index in 0..transactions.list.len() as Index {
-            for read in registers.reads.of(index) {
-                let writer = registers.writer[*read as usize];
-                if writer != NOBODY {
-                    read_from[writer as usize] = true;
-                }
+            // Every read tells, also of a key that the transaction has read before.
+            weak.reads(index, &mut reads);
+            for read in reads.iter().filter(|read| read.from != NOBODY) {
+                read_from[read.from as usize] = true;
             }
         }
         let mut numbers: FastMap<u64, u32> = FastMap::default();
