@@ -55,6 +55,9 @@ enum Command {
         /// Prints every event.
         #[arg(long)]
         print: bool,
+        /// Stop at the first file that does not become what it says.
+        #[arg(long)]
+        first: bool,
         #[command(flatten)]
         leave: Leave,
     },
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed, overrides, leave } => single::seed(seed, &overrides, &leave, false),
         Command::Replay { seed, overrides, leave } => single::seed(seed, &overrides, &leave, true),
-        Command::Scenario { files, print, leave } => single::scenarios(&files, &leave, print),
+        Command::Scenario { files, print, first, leave } => single::scenarios(&files, &leave, print, first),
         Command::Sweep(sweep) => sweep::sweep(&sweep),
         Command::Shrink(shrink) => shrink::shrink(&shrink),
         Command::ReplayNode(options) => recording::replay_node(&options),

@@ -30,7 +30,7 @@ pub struct Mutants {
     /// Make each schedule that notices one smaller.
     #[arg(long)]
     pub shrink: bool,
-    /// Where the table goes.
+    /// Where the table goes. If it is there already, the lines of other mutants stay.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Print the table that is kept with the source, and do nothing.
@@ -38,7 +38,7 @@ pub struct Mutants {
     pub last: bool,
 }
 
-/// Builds all mutants and sweeps seeds with each; prints what became of it.
+/// Builds all mutants, and tells scenarios and sweeps seeds with each; prints what became of it.
 #[must_use]
 pub fn mutants(options: &Mutants) -> ExitCode {
     if options.last {
@@ -84,20 +84,25 @@ fn run(options: &Mutants) -> Result<bool, String> {
             (0..options.jobs.unwrap_or_else(processors)).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
     })?;
-    let mut scores = scores.into_inner().expect("no worker has panicked");
-    scores.sort_by_key(|score| score.mutant.number);
-    print!("{}", mutants::summary(&scores));
+    let scores = scores.into_inner().expect("no worker has panicked");
+    let text: Vec<String> = scores.iter().map(Score::line).collect();
+    let text = text.join("\n");
+    let lines = mutants::read_lines(&text);
+    print!("{}", mutants::summary(&table, &lines));
     if let Some(path) = &options.out {
-        let text = mutants::table(&scores, env!("QUORATE_COMMIT"));
+        let before = std::fs::read_to_string(path).unwrap_or_default();
+        let mut all = mutants::read_lines(&before);
+        all.extend(lines);
+        let text = mutants::table(&table, &all, env!("QUORATE_COMMIT"));
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let noticed = |score: &Score| matches!(score.fate, Fate::Killed { .. }) || !score.mutant.equal.is_empty();
-    Ok(scores.iter().all(noticed))
+    Ok(scores.iter().all(|score| score.noticed() || !score.mutant.equal.is_empty()))
 }
 
 fn judge(workshop: &Workshop, mutant: &Mutant, options: &Mutants) -> Result<Score, String> {
+    let told = if mutant.by.is_none() { workshop.tell(mutant)? } else { None };
     let fate = workshop.judge(mutant, options.seeds, options.limit)?;
-    let mut score = Score { mutant: mutant.clone(), fate, shrunk: None };
+    let mut score = Score { mutant: mutant.clone(), fate, told, shrunk: None };
     if let Fate::Killed { seeds: 1.., .. } = score.fate
         && options.shrink
     {

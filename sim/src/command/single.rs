@@ -56,11 +56,14 @@ pub fn seed(seed: Seed, overrides: &Overrides, leave: &Leave, print: bool) -> Ex
     ExitCode::FAILURE
 }
 
-/// Runs scenario files; each must become what it says.
+/// Runs scenario files; each must become what it says. `first` ends with the first that does not.
 #[must_use]
-pub fn scenarios(files: &[PathBuf], leave: &Leave, print: bool) -> ExitCode {
+pub fn scenarios(files: &[PathBuf], leave: &Leave, print: bool, first: bool) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for path in files {
+        if first && code != ExitCode::SUCCESS {
+            break;
+        }
         let scenario = match read(path) {
             Ok(scenario) => scenario,
             Err(error) => {

@@ -3,8 +3,9 @@
 //! An oracle that never objects looks just like a product that is never wrong. So known bugs are kept as a
 //! table of small changes (`mutants/`), outside of the product's source, which knows nothing of them.
 //! `quorate-sim mutants` applies all of them to a scratch copy of the workspace, each behind a switch
-//! ([`switch`]), builds the simulator there once (`workshop`), and with each switched on sweeps seeds until one
-//! fails.
+//! ([`switch`]), builds the simulator there once (`workshop`), and with each switched on tells all scenarios and
+//! sweeps seeds until one fails. The two are counted apart (`score`): a scenario is somebody's knowledge of a bug,
+//! a seed finds those that nobody knows.
 //!
 //! ```text
 //! mutant <name>
@@ -24,8 +25,8 @@ mod workshop;
 
 use std::ops::Range;
 
-pub use score::{HEAD, Score, Shrunk, quick, summary, table};
-pub use workshop::{Fate, Workshop};
+pub use score::{HEAD, Line, Score, Shrunk, quick, read_lines, summary, table};
+pub use workshop::{Fate, Told, Workshop};
 
 /// The table of mutants.
 pub const TABLE: &str = concat!(

@@ -1,16 +1,22 @@
 //! What became of the whole table, as a text that is kept with the source.
+//!
+//! Three kinds of notice are told apart, because they are worth differently: *seeds* found the bug without being
+//! told where to look; a *scenario* was written by somebody who knew it; *tests* of a package are what there is
+//! for bugs that the simulator cannot have. A table is made in parts: what is looked at again replaces its line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Mutant};
+use super::{Fate, Mutant, Told};
 
 /// What became of one mutant.
 #[derive(Clone, Debug)]
 pub struct Score {
     /// Which.
     pub mutant: Mutant,
-    /// What.
+    /// What seeds, or tests, made of it.
     pub fate: Fate,
+    /// The scenario that noticed it, if one did.
+    pub told: Option<Told>,
     /// What the run that noticed it could be made smaller to, if that was asked for.
     pub shrunk: Option<Shrunk>,
 }
@@ -27,137 +33,262 @@ pub struct Shrunk {
 }
 
 impl Score {
+    /// Whether it was noticed at all.
+    #[must_use]
+    pub fn noticed(&self) -> bool {
+        matches!(self.fate, Fate::Killed { .. }) || self.told.is_some()
+    }
+
     /// The line of the table.
     #[must_use]
     pub fn line(&self) -> String {
         let name = &self.mutant.name;
         let etcd = if self.mutant.etcd.is_empty() { "-" } else { &self.mutant.etcd };
-        let start = match &self.fate {
-            Fate::Killed { oracle, seeds: 0, seconds } => {
-                format!("{name:<52} {etcd:<14} killed       - {seconds:>8.2}s {:>14}  {oracle}", "")
+        let start = match (&self.fate, &self.told) {
+            (Fate::Killed { oracle, seeds: 0, seconds }, _) => {
+                format!("{name:<52} {etcd:<6} killed      tests {seconds:>8.2}s {:>14}  {oracle}", "")
             }
-            Fate::Killed { oracle, seeds, seconds } => {
+            (Fate::Killed { oracle, seeds, seconds }, told) => {
                 let shrunk = self.shrunk.map_or_else(String::new, |shrunk| {
                     format!("{}+{} in {:.1}s", shrunk.faults, shrunk.operations, shrunk.seconds)
                 });
-                format!("{name:<52} {etcd:<14} killed  {seeds:>6} {seconds:>8.2}s {shrunk:>14}  {oracle}")
+                let told = told.as_ref().map_or_else(String::new, |told| {
+                    format!("{ALSO}{} in {:.2}s", told.scenario, told.seconds)
+                });
+                format!(
+                    "{name:<52} {etcd:<6} killed   {seeds:>8} {seconds:>8.2}s {shrunk:>14}  {oracle}{told}"
+                )
             }
-            Fate::Survived { .. } if !self.mutant.equal.is_empty() => {
-                format!("{name:<52} {etcd:<14} equivalent: {}", self.mutant.equal)
+            (Fate::Survived { seconds: vain, .. }, Some(Told { scenario, oracle, seconds })) => {
+                let told = format!("{scenario}: {oracle} (no seed in {vain:.0} s)");
+                format!("{name:<52} {etcd:<6} killed   scenario {seconds:>8.2}s {:>14}  {told}", "")
             }
-            Fate::Survived { seeds, seconds } => {
+            (Fate::Survived { .. }, None) if !self.mutant.equal.is_empty() => {
+                format!("{name:<52} {etcd:<6} equivalent: {}", self.mutant.equal)
+            }
+            (Fate::Survived { seeds, seconds }, None) => {
                 let seeds = seeds.map_or_else(|| "?".to_owned(), |seeds| seeds.to_string());
-                format!("{name:<52} {etcd:<14} survived{seeds:>6} {seconds:>8.2}s")
+                format!("{name:<52} {etcd:<6} survived {seeds:>8} {seconds:>8.2}s")
             }
         };
         start.trim_end().to_owned()
     }
 }
 
-/// The head of the table.
-pub const HEAD: &str = "mutant                                               etcd           fate     seeds      CPU \
-    faults+requests  oracle";
+/// What a line says between the property that a seed saw broken and the scenario that noticed it, too.
+const ALSO: &str = "; scenario ";
 
-/// The whole table, with what it comes to.
+/// The head of the table.
+pub const HEAD: &str = "mutant                                               etcd   fate        seeds       CPU faults+requests  oracle";
+
+/// A line of a table, as far as it says what became of a mutant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// The line itself.
+    pub text: String,
+    /// Processor time until a seed noticed it, in seconds.
+    by_seeds: Option<f64>,
+    /// Processor time until a scenario noticed it.
+    by_scenario: Option<f64>,
+    /// Processor time until tests noticed it.
+    by_tests: Option<f64>,
+    /// Nobody can notice it.
+    equivalent: bool,
+    /// The size of the smaller schedule: faults and requests.
+    shrunk: Option<(usize, usize)>,
+}
+
+impl Line {
+    fn read(text: &str) -> Option<(&str, Line)> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let seconds = |word: &str| word.strip_suffix('s')?.parse::<f64>().ok();
+        let mut line = Line {
+            text: text.to_owned(),
+            by_seeds: None,
+            by_scenario: None,
+            by_tests: None,
+            equivalent: false,
+            shrunk: None,
+        };
+        let &[name, _, fate, ref rest @ ..] = &words[..] else { return None };
+        match (fate, rest) {
+            ("survived", _) => {}
+            ("equivalent:", _) => line.equivalent = true,
+            ("killed", ["tests", time, ..]) => line.by_tests = seconds(time),
+            ("killed", ["scenario", time, ..]) => line.by_scenario = seconds(time),
+            ("killed", [_, time, rest @ ..]) => {
+                line.by_seeds = seconds(time);
+                line.shrunk = rest.first().and_then(|size| {
+                    let (faults, operations) = size.split_once('+')?;
+                    Some((faults.parse().ok()?, operations.parse().ok()?))
+                });
+                line.by_scenario = text.split_once(ALSO).and_then(|_| seconds(words.last()?));
+            }
+            _ => return None,
+        }
+        Some((name, line))
+    }
+
+    /// Processor time until anything noticed it.
+    fn earliest(&self) -> Option<f64> {
+        [self.by_seeds, self.by_scenario, self.by_tests].into_iter().flatten().min_by(f64::total_cmp)
+    }
+}
+
+/// The lines of a table, by the names of the mutants.
 #[must_use]
-pub fn table(scores: &[Score], commit: &str) -> String {
-    let mut text =
-        format!("Known bugs, and what noticed them; made by `cargo sim mutants` at commit {commit}.\n\n");
+pub fn read_lines(table: &str) -> BTreeMap<&str, Line> {
+    table.lines().filter_map(Line::read).collect()
+}
+
+/// The lines in the order of the table of mutants, and what they come to.
+#[must_use]
+pub fn table(mutants: &[Mutant], lines: &BTreeMap<&str, Line>, commit: &str) -> String {
+    let mut text = format!(
+        "Known bugs, and what noticed them; made by `cargo sim mutants`, last at commit {commit}.\n\n"
+    );
     text.push_str(HEAD);
     text.push('\n');
-    for score in scores {
-        text.push_str(&score.line());
+    for line in mutants.iter().filter_map(|mutant| lines.get(&*mutant.name)) {
+        text.push_str(&line.text);
         text.push('\n');
     }
     text.push('\n');
-    text.push_str(&summary(scores));
+    text.push_str(&summary(mutants, lines));
     text
 }
 
-/// The names of those that a table says the simulator noticed within so many seconds.
+/// The names of those that a table says seeds noticed within so much processor time.
 #[must_use]
-pub fn quick(table: &str, seconds: f64) -> BTreeSet<&str> {
-    let quick = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let &[_, _, "killed", seeds, time, ..] = &words[..] else { return false };
-        let time = time.trim_end_matches('s').parse::<f64>();
-        seeds != "-" && time.is_ok_and(|time| time <= seconds)
-    };
-    table.lines().filter(|line| quick(line)).filter_map(|line| line.split_whitespace().next()).collect()
+pub fn quick(table: &str, limit: f64) -> BTreeSet<&str> {
+    let lines = read_lines(table).into_iter();
+    lines.filter(|(_, line)| line.by_seeds.is_some_and(|time| time <= limit)).map(|(name, _)| name).collect()
 }
 
-/// What the table comes to.
+/// What the lines come to.
 #[must_use]
-pub fn summary(scores: &[Score]) -> String {
-    let mut times: Vec<f64> = Vec::new();
-    let (mut tests, mut equal, mut survived) = (0, 0, Vec::new());
-    let mut shrunk: Vec<Shrunk> = Vec::new();
-    for score in scores {
-        match &score.fate {
-            Fate::Killed { seconds, .. } => {
-                tests += usize::from(score.mutant.by.is_some());
-                times.push(*seconds);
-                shrunk.extend(score.shrunk);
-            }
-            Fate::Survived { .. } if !score.mutant.equal.is_empty() => equal += 1,
-            Fate::Survived { .. } => survived.push(&*score.mutant.name),
-        }
-    }
-    times.sort_by(f64::total_cmp);
-    let median = times.get(times.len() / 2).copied().unwrap_or(0.0);
-    let within = times.iter().filter(|time| **time <= 60.0).count();
-    let total = times.len() + survived.len();
-    let percent = |part: usize, of: usize| 100.0 * part as f64 / of.max(1) as f64;
+pub fn summary(mutants: &[Mutant], lines: &BTreeMap<&str, Line>) -> String {
+    let looked_at = mutants.iter().filter_map(|mutant| Some((mutant, lines.get(&*mutant.name)?)));
+    let (equal, others): (Vec<_>, Vec<_>) = looked_at.partition(|(_, line)| line.equivalent);
+    let ours: Vec<&Line> =
+        others.iter().filter(|(mutant, _)| mutant.by.is_none()).map(|(_, line)| *line).collect();
+    let all: Vec<&Line> = others.iter().map(|(_, line)| *line).collect();
+    let by_seeds = |line: &&&Line| line.by_seeds.is_some();
+    let alone = all.iter().filter(|line| line.by_seeds.is_none() && line.by_scenario.is_some()).count();
+    let tests = all.iter().filter(|line| line.by_tests.is_some()).count();
     let mut text = format!(
-        "{} of {total} mutants killed ({tests} of them by tests of one package), {within} within 60 s of processor \
-         time ({:.1} %), median {median:.2} s, slowest {:.2} s; {equal} more are equivalent to the original\n",
-        times.len(),
-        percent(within, total),
-        times.last().copied().unwrap_or(0.0),
+        "{} of {} mutants killed: {} by seeds, {alone} by a scenario alone, {tests} by tests of one package; \
+         {} more are equivalent to the original\n",
+        all.iter().filter(|line| line.earliest().is_some()).count(),
+        all.len(),
+        all.iter().filter(by_seeds).count(),
+        equal.len(),
     );
-    if !shrunk.is_empty() {
-        let small = shrunk.iter().filter(|shrunk| {
-            shrunk.faults <= crate::shrink::FAULTS_WANTED
-                && shrunk.operations <= crate::shrink::OPERATIONS_WANTED
-        });
+    text.push_str(&times("all of them, by whatever noticed them first", &all, Line::earliest));
+    text.push_str(&times("those that are the simulator's to notice, by seeds alone", &ours, |line| {
+        line.by_seeds
+    }));
+    text.push_str(&times("the same, by seeds or scenarios", &ours, Line::earliest));
+    let sizes: Vec<(usize, usize)> = all.iter().filter_map(|line| line.shrunk).collect();
+    if !sizes.is_empty() {
+        let small = |size: &&(usize, usize)| {
+            size.0 <= crate::shrink::FAULTS_WANTED && size.1 <= crate::shrink::OPERATIONS_WANTED
+        };
         text.push_str(&format!(
             "{} of {} schedules made as small as {} faults and {} requests\n",
-            small.count(),
-            shrunk.len(),
+            sizes.iter().filter(small).count(),
+            sizes.len(),
             crate::shrink::FAULTS_WANTED,
             crate::shrink::OPERATIONS_WANTED,
         ));
     }
-    if !survived.is_empty() {
-        text.push_str(&format!("survived: {}\n", survived.join(", ")));
+    let names = |of: &dyn Fn(&Line) -> bool| {
+        let names: Vec<&str> =
+            others.iter().filter(|(_, line)| of(line)).map(|(mutant, _)| &*mutant.name).collect();
+        names.join(", ")
+    };
+    let (told, survived) = (
+        names(&|line| line.by_seeds.is_none() && line.by_scenario.is_some()),
+        names(&|line| line.earliest().is_none()),
+    );
+    for (what, names) in [("no seed noticed", told), ("survived", survived)] {
+        if !names.is_empty() {
+            text.push_str(&format!("{what}: {names}\n"));
+        }
     }
     text
+}
+
+/// How long it took until those were noticed that were.
+fn times(of: &str, lines: &[&Line], time: impl Fn(&Line) -> Option<f64>) -> String {
+    let mut times: Vec<f64> = lines.iter().filter_map(|line| time(line)).collect();
+    times.sort_by(f64::total_cmp);
+    let within = |limit: f64| times.iter().filter(|time| **time <= limit).count();
+    let percent = |part: usize| 100.0 * part as f64 / lines.len().max(1) as f64;
+    format!(
+        "{of}: {} of {} within 60 s of processor time ({:.1} %), {} within 10 minutes ({:.1} %), median {:.2} s, \
+         slowest {:.2} s\n",
+        within(60.0),
+        lines.len(),
+        percent(within(60.0)),
+        within(600.0),
+        percent(within(600.0)),
+        times.get(times.len() / 2).copied().unwrap_or(0.0),
+        times.last().copied().unwrap_or(0.0),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mutant(name: &str) -> Mutant {
+        Mutant { name: name.to_owned(), ..Mutant::default() }
+    }
+
+    fn score(name: &str, fate: Fate) -> Score {
+        Score { mutant: mutant(name), fate, told: None, shrunk: None }
+    }
+
     #[test]
-    fn a_table_says_which_were_noticed_quickly() {
-        let score = |name: &str, fate| Score {
-            mutant: Mutant { name: name.to_owned(), ..Mutant::default() },
-            fate,
-            shrunk: None,
-        };
+    fn a_table_tells_seeds_from_scenarios_and_tests() {
         let killed = |seeds, seconds| Fate::Killed { oracle: "election safety".to_owned(), seeds, seconds };
+        let survived = Fate::Survived { seeds: Some(9), seconds: 60.0 };
+        let told = Told { scenario: "a_vote".to_owned(), oracle: "hand-over".to_owned(), seconds: 0.1 };
+        let shrunk = Shrunk { faults: 3, operations: 2, seconds: 9.0 };
         let scores = [
-            score("at-once", killed(1, 0.02)),
-            score("late", killed(900, 31.0)),
-            score("by-tests", killed(0, 0.02)),
-            score("never", Fate::Survived { seeds: Some(9), seconds: 0.01 }),
+            Score { shrunk: Some(shrunk), ..score("at-once", killed(1, 0.02)) },
+            Score { told: Some(told.clone()), ..score("late", killed(900, 61.0)) },
+            Score {
+                mutant: Mutant { by: Some("quorate-raft".to_owned()), ..mutant("by-tests") },
+                ..score("by-tests", killed(0, 0.02))
+            },
+            Score { told: Some(told), ..score("told", survived.clone()) },
+            Score {
+                mutant: Mutant { equal: "why".to_owned(), ..mutant("same") },
+                ..score("same", survived.clone())
+            },
+            score("never", survived),
         ];
-        let text = table(&scores, "abc");
+        let mutants: Vec<Mutant> = scores.iter().map(|score| score.mutant.clone()).collect();
+        let lines: Vec<String> = scores.iter().map(Score::line).collect();
+        let text = table(&mutants, &read_lines(&lines.join("\n")), "abc");
         assert_eq!(quick(&text, 0.5).into_iter().collect::<Vec<_>>(), ["at-once"]);
-        assert!(
-            text.contains("3 of 4 mutants killed (0 of them by tests of one package), 3 within 60 s"),
-            "{text}"
-        );
-        assert!(text.contains("(75.0 %), median 0.02 s, slowest 31.00 s"), "{text}");
+        for wanted in [
+            "4 of 5 mutants killed: 2 by seeds, 1 by a scenario alone, 1 by tests of one package; 1 more are",
+            "noticed them first: 4 of 5 within 60 s of processor time (80.0 %), 4 within 10 minutes (80.0 %)",
+            "by seeds alone: 1 of 4 within 60 s of processor time (25.0 %), 2 within 10 minutes (50.0 %), median 61.00",
+            "by seeds or scenarios: 3 of 4 within 60 s",
+            "1 of 1 schedules made as small as",
+            "no seed noticed: told\nsurvived: never\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is not in {text}");
+        }
+        // What was written can be read again, and lines that are looked at again replace their former ones.
+        let again = score("never", killed(2, 0.1)).line();
+        let mut merged = read_lines(&text);
+        merged.extend(read_lines(&again));
+        assert_eq!(table(&mutants, &merged, "abc").matches("never").count(), 1);
+        assert!(table(&mutants, &merged, "abc").contains("5 of 5 mutants killed"));
     }
 }

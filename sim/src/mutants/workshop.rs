@@ -40,6 +40,17 @@ pub enum Fate {
     },
 }
 
+/// The scenario that noticed a mutant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Its name.
+    pub scenario: String,
+    /// The property that it saw broken.
+    pub oracle: String,
+    /// How much processor time it took to get there, in seconds, the scenarios before it included.
+    pub seconds: f64,
+}
+
 impl Workshop {
     /// Copies the workspace, puts all these mutants into the copy, and builds what those need that are `wanted`.
     pub fn open(mutants: &[Mutant], wanted: &[&Mutant]) -> Result<Workshop, String> {
@@ -176,6 +187,19 @@ impl Workshop {
         &self.runs
     }
 
+    /// Whether some scenario becomes something else with this bug in it.
+    pub fn tell(&self, mutant: &Mutant) -> Result<Option<Told>, String> {
+        let folder = self.source.join("sim/scenarios");
+        let entries = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut files: Vec<String> =
+            entries.filter_map(|entry| Some(entry.ok()?.path().to_string_lossy().into_owned())).collect();
+        files.sort_unstable();
+        let arguments: Vec<&str> =
+            ["scenario", "--first"].into_iter().chain(files.iter().map(String::as_str)).collect();
+        let run = self.run(mutant, &self.simulator, &arguments, LIMIT)?;
+        Ok(told(&run))
+    }
+
     /// Whether this bug is noticed: by some of these seeds, or by the tests that have to.
     pub fn judge(&self, mutant: &Mutant, seeds: u64, limit: u64) -> Result<Fate, String> {
         match &mutant.by {
@@ -261,6 +285,20 @@ fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> std::io::Result<()>
 fn root(file: &Path) -> Option<PathBuf> {
     let folder = file.ancestors().find(|folder| folder.ends_with("src"))?;
     Some(folder.join("lib.rs"))
+}
+
+/// The first scenario that did not become what it says.
+fn told(run: &Run) -> Option<Told> {
+    if run.success || !run.violated {
+        return None;
+    }
+    let oracle = run.stdout.lines().find_map(|line| line.strip_prefix("violated: "));
+    let wrong =
+        run.stdout.lines().find(|line| line.contains(".scn: ") && !line.contains(": as expected: "))?;
+    let (path, what) = wrong.split_once(": ")?;
+    let oracle = oracle.unwrap_or(what).split(':').next().unwrap_or_default().to_owned();
+    let scenario = Path::new(path).file_stem()?.to_string_lossy().into_owned();
+    Some(Told { scenario, oracle, seconds: run.seconds })
 }
 
 /// What a sweep found.
