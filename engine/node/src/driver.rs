@@ -86,7 +86,7 @@ impl<C: Clock, N: Network> Driver<C, N> {
                 }
             }
             if let Some(recorder) = &mut self.recorder {
-                recorder.end(&self.replica);
+                recorder.end(&mut self.replica);
             }
             self.shared.publish(self.replica.status());
             if let Some(error) = self.ending.take() {

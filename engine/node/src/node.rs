@@ -70,12 +70,12 @@ impl<C: Clock, D: Disk, N: Network> Node<C, D, N> {
         let recovery =
             recover::recover(&disk, &config.identity, config.segment_bytes, config.force_new_cluster).await?;
         let (boot, position) = (recovery.saved.boot, recovery.saved.snapshot.position);
-        let replica = Replica::recover(config.replica, seed, clock.now(), recovery.saved)
+        let mut replica = Replica::recover(config.replica, seed, clock.now(), recovery.saved)
             .map_err(|source| Error::Import { position, source })?;
         let (queue, storage, snapshots) = storage::tasks(recovery.wal, recovery.snapshots, &inbox);
         let shared = Arc::new(Shared::default());
         shared.publish(replica.status());
-        let recorder = config.flight_recorder.map(|recorder| recorder.begin(&replica));
+        let recorder = config.flight_recorder.map(|recorder| recorder.begin(&mut replica));
         let driver = Driver {
             recorder,
             replica,

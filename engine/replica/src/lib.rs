@@ -16,9 +16,9 @@
 //! command is committed and applied, a read until leadership is confirmed. The driver may lose messages,
 //! delay, repeat and reorder them. It must not lose writes that it has reported as persisted.
 //!
-//! Between two turns a replica is a plain value, and can be cloned, or turned into bytes and back, as a whole: an
-//! *image*. The same inputs, given to an image, lead to the same outputs. That is what the flight recorder of
-//! `quorate-node` rests upon. (An image belongs to one version of the code; what lasts is in snapshots and the log.)
+//! Between two turns a replica is a plain value, and can be cloned, or turned into bytes and back, as a whole, even while it
+//! goes on: an *image* (`image.rs`). The same inputs, given to an image, lead to the same outputs. That is what the flight
+//! recorder of `quorate-node` rests upon. (An image belongs to one version of the code; what lasts is in snapshots and the log.)
 //!
 //! # A request's way
 //!
@@ -60,6 +60,7 @@ mod answer;
 mod apply;
 mod config;
 mod identity;
+mod image;
 mod io;
 mod leadership;
 mod leases;
@@ -77,6 +78,7 @@ mod status;
 mod transfer;
 
 pub use config::Config;
+pub use image::Image;
 pub use io::{
     Body, Consistency, Error, Founder, Input, Output, Proposal, Request, RequestId, Response, Saved,
     SharedProposal, Write,

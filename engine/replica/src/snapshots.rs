@@ -155,6 +155,11 @@ impl Snapshots {
         self.files
     }
 
+    /// Whether a whole store is here that is not the replica's own yet.
+    pub(crate) fn holds_a_store(&self) -> bool {
+        self.received.is_some() || self.incoming.as_ref().is_some_and(Incoming::is_whole)
+    }
+
     /// Whether the disk can take a chunk. Waiting for the one before, even if its file has been given
     /// up, keeps acknowledgements from being taken for those of another file.
     pub(crate) fn disk_is_free(&self) -> bool {

@@ -207,7 +207,7 @@ impl Replica {
         }
         let continues = self.snapshots.incoming.as_ref().is_some_and(|it| it.continues(from, term, &chunk));
         if !continues && !self.begin_incoming(from, term, &chunk) {
-            let whole = self.snapshots.incoming.as_ref().is_some_and(|incoming| incoming.whole.is_some());
+            let whole = self.snapshots.incoming.as_ref().is_some_and(Incoming::is_whole);
             if chunk.sequence > 0 && !whole {
                 self.send(from, Message::ChunkUnknown { position, sequence: chunk.sequence });
             }
@@ -237,7 +237,7 @@ impl Replica {
 
     /// Takes chunk zero for the beginning of a snapshot, unless a whole one is about to be durable.
     fn begin_incoming(&mut self, from: NodeId, term: Term, chunk: &SnapshotChunk) -> bool {
-        let whole = self.snapshots.incoming.as_ref().is_some_and(|incoming| incoming.whole.is_some());
+        let whole = self.snapshots.incoming.as_ref().is_some_and(Incoming::is_whole);
         if chunk.sequence != 0 || whole {
             return false;
         }
@@ -302,7 +302,7 @@ impl Replica {
     /// Forgets a half-received snapshot.
     fn drop_incoming(&mut self) {
         // A whole one is about to be durable, and good whoever leads: it holds committed entries only.
-        self.snapshots.incoming.take_if(|incoming| incoming.whole.is_none());
+        self.snapshots.incoming.take_if(|incoming| !incoming.is_whole());
     }
 
     /// Forgets a half-received snapshot that nobody continues, or that holds nothing new any more.
@@ -315,7 +315,7 @@ impl Replica {
     }
 
     fn incoming_deadline(&self) -> Option<Instant> {
-        let incoming = self.snapshots.incoming.as_ref().filter(|incoming| incoming.whole.is_none())?;
+        let incoming = self.snapshots.incoming.as_ref().filter(|incoming| !incoming.is_whole())?;
         // Longer than the leader tries.
         Some(incoming.heard_at + self.patience() * (CHUNK_PATIENCE + 1))
     }
@@ -336,6 +336,11 @@ impl Incoming {
     fn continues(&self, from: NodeId, term: Term, chunk: &SnapshotChunk) -> bool {
         let same = self.from == from && self.term == term && self.meta == chunk.meta;
         same && (chunk.sequence > 0 || self.taken <= 1)
+    }
+
+    /// Whether all of it is here, and fits together.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.is_some()
     }
 
     fn assemble_if_whole(&mut self) -> Result<(), quorate_store::ImportError> {

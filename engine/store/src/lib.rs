@@ -103,4 +103,4 @@ pub use query::{Query, RangeQuery, RevisionFilter, Sort, SortBy, WatchRequest};
 pub use response::{Applied, Event, EventKind, LeaseResponse, RangeResponse, Response, WatchUpdate};
 pub use revision::{LeaseId, Revision};
 pub use snapshot::{SnapshotCursor, SnapshotHead, SnapshotPart};
-pub use store::{ImportError, Store, WatchId};
+pub use store::{ImportError, Store, StoreCopy, WatchId};

@@ -234,8 +234,20 @@ fn import_versions(
 }
 
 fn import_tables(store: &mut Store, head: SnapshotHead) -> Result<(), ImportError> {
+    import_leases(store, &head.leases)?;
+    let mut alarms = Alarms::default();
+    for (member, kind) in head.alarms {
+        alarms.switch(member, kind, true);
+    }
+    store.alarms = alarms;
+    store.members = Members::new(head.members, head.removed.into_iter().collect());
+    Ok(())
+}
+
+/// Gives a store its leases, and each of them the keys that hang on it.
+pub(crate) fn import_leases(store: &mut Store, table: &[(LeaseId, i64)]) -> Result<(), ImportError> {
     let mut leases = Leases::default();
-    if !head.leases.iter().all(|(id, ttl)| leases.grant(*id, *ttl)) {
+    if !table.iter().all(|(id, ttl)| leases.grant(*id, *ttl)) {
         return Err(ImportError("a lease has no id"));
     }
     let everything = KeyRange { start: Key::default(), end: RangeEnd::Unbounded };
@@ -246,12 +258,6 @@ fn import_tables(store: &mut Store, head: SnapshotHead) -> Result<(), ImportErro
         leases.reattach(&kv.key, LeaseId::NONE, kv.lease);
     }
     store.leases = leases;
-    let mut alarms = Alarms::default();
-    for (member, kind) in head.alarms {
-        alarms.switch(member, kind, true);
-    }
-    store.alarms = alarms;
-    store.members = Members::new(head.members, head.removed.into_iter().collect());
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::hash::{Checksum, Effect};
 use crate::key_value::KeyValue;
 use crate::lease::Leases;
 use crate::member::{Member, Members};
-use crate::mvcc::Mvcc;
+use crate::mvcc::{Mvcc, MvccCopy};
 use crate::query::{Query, WatchRequest};
 use crate::response::{Applied, LeaseResponse, Response, WatchUpdate};
 use crate::revision::{LeaseId, Revision};
@@ -38,6 +38,8 @@ pub struct Store {
     watchers: Watchers,
     /// How many exports are open. Not replicated.
     exports: u32,
+    /// Whether a copy in steps is in the making. Not replicated.
+    pinned: bool,
 }
 
 impl Default for Store {
@@ -58,6 +60,7 @@ impl Store {
             checksum: Checksum::EMPTY,
             watchers: Watchers::default(),
             exports: 0,
+            pinned: false,
         }
     }
 
@@ -225,13 +228,55 @@ impl Store {
     }
 
     /// Takes over the contents of `other` and keeps the watchers of `self`: their cursors go on where
-    /// they were (or are told `Compacted`). Exports of the old contents must have been closed.
+    /// they were (or are told `Compacted`). Exports of the old contents must have been closed; a copy of them that is in the
+    /// making is lost.
     pub fn replace_contents(&mut self, other: Store) {
         assert_eq!(self.exports, 0, "an export of contents that are replaced could not go on");
         let old_revision = self.mvcc.revision();
         let watchers = core::mem::take(&mut self.watchers);
         *self = Store { watchers, exports: 0, ..other };
         self.watchers.on_replace(old_revision, self.mvcc.revision());
+    }
+
+    // --- Copies in steps: exact, what is not replicated included ---
+
+    /// Begins a copy of the store as it is now: nothing that is done later will be in it, however long it takes. It
+    /// costs time for every watcher and every lease, not for keys. Garbage of compactions is not removed before `unpin`.
+    pub fn begin_copy(&mut self) -> StoreCopy {
+        self.pin();
+        let rest = Store {
+            mvcc: Mvcc::new(),
+            leases: Leases::default(),
+            members: self.members.clone(),
+            alarms: self.alarms.clone(),
+            checksum: self.checksum,
+            watchers: self.watchers.clone(),
+            exports: self.exports,
+            pinned: self.pinned,
+        };
+        StoreCopy { rest, leases: self.leases.iter().collect(), mvcc: MvccCopy::new(&self.mvcc) }
+    }
+
+    /// Copies some more; returns whether the copy is complete. Not to be called once the store is pinned no more.
+    pub fn go_on_with_copy(&self, copy: &mut StoreCopy, steps: usize) -> bool {
+        assert!(self.pinned, "what was to be copied may be gone");
+        copy.mvcc.go_on(&self.mvcc, steps)
+    }
+
+    /// Keeps what is there, garbage included, for a copy that begins now.
+    pub fn pin(&mut self) {
+        self.pinned = true;
+    }
+
+    /// No copy is in the making any more.
+    pub fn unpin(&mut self) {
+        self.pinned = false;
+    }
+
+    /// Whether a copy is in the making, and can go on.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     /// The small tables, as they are now.
@@ -383,7 +428,31 @@ impl Store {
     }
 
     fn sweep(&mut self, steps: usize) -> bool {
-        self.exports == 0 && self.mvcc.sweep(steps)
+        self.exports == 0 && !self.pinned && self.mvcc.sweep(steps)
+    }
+}
+
+/// An exact copy of a store, complete or in the making; see [`Store::begin_copy`]. What is done to it leads to the same as if
+/// done to the original, down to the order in which watchers have their turns.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoreCopy {
+    /// All but keys and leases.
+    rest: Store,
+    /// Without their keys, which say themselves what they hang on.
+    leases: Vec<(LeaseId, i64)>,
+    mvcc: MvccCopy,
+}
+
+impl StoreCopy {
+    /// The store that was copied.
+    ///
+    /// # Errors
+    /// The copy is not complete, or damaged.
+    pub fn restore(self) -> Result<Store, ImportError> {
+        let mvcc = self.mvcc.restore().map_err(ImportError)?;
+        let mut store = Store { mvcc, ..self.rest };
+        snapshot::import_leases(&mut store, &self.leases)?;
+        Ok(store)
     }
 }
 

@@ -18,9 +18,9 @@ pub struct Flight {
 
 impl Flight {
     /// A recorder for a replica that has just been recovered.
-    pub(super) fn begin(replica: &Replica) -> Flight {
-        // So small that most recordings begin with an image that was taken in the middle of everything.
-        let reader = FlightRecorder::new(RING_BYTES, drop);
+    pub(super) fn begin(replica: &mut Replica) -> Flight {
+        // So small that most recordings begin with an image that was made in the middle of everything.
+        let reader = FlightRecorder::new(RING_BYTES, drop).with_image_steps(IMAGE_STEPS);
         let recorder = reader.begin(replica);
         Flight { reader, recorder }
     }
@@ -68,3 +68,6 @@ impl Simulation {
 
 /// A leg is half of it, or as long as the store is large.
 const RING_BYTES: usize = 32 << 10;
+
+/// So few that images take many turns, in which everything goes on.
+const IMAGE_STEPS: usize = 40;

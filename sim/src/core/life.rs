@@ -30,8 +30,8 @@ impl Simulation {
         let check = self.invariants.on_start(node, &saved);
         self.demand(check);
         match Replica::recover(config, seed, now, saved) {
-            Ok(replica) => {
-                let flight = self.watch.fly.then(|| Flight::begin(&replica));
+            Ok(mut replica) => {
+                let flight = self.watch.fly.then(|| Flight::begin(&mut replica));
                 let member = self.member(node);
                 (member.replica, member.flight) = (Some(replica), flight);
             }

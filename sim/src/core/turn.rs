@@ -80,7 +80,7 @@ impl Simulation {
                 self.perform(node, output);
             }
             let member = self.member(node);
-            if let (Some(flight), Some(replica)) = (&mut member.flight, &member.replica) {
+            if let (Some(flight), Some(replica)) = (&mut member.flight, &mut member.replica) {
                 flight.recorder.end(replica);
             }
             if self.member(node).inbox.is_empty() {

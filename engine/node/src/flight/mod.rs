@@ -10,12 +10,15 @@
 //! Inputs are encoded at once, into pieces of memory of bounded size. The oldest must be forgotten some day, and a
 //! recording without its beginning is worth nothing. So the ring consists of *legs*. Each begins with an image of its own,
 //! and the ring holds two: the one that is being flown, and the one before. When the current leg is full, the next
-//! begins with an image of the replica as it is, and the older of the two is forgotten.
+//! begins with an image of the replica as it is, and the oldest is forgotten when that image is whole.
 //!
+//! - **An image is made in steps**, a bounded number after every turn, while the replica goes on: however large the store
+//!   is, the driver never stands still for it. (The first one is made before the node begins, which has just read all of
+//!   the store from the disk.) Meanwhile the store is pinned, and removes no garbage: see `quorate_replica::Image`.
 //! - An image shares keys and values with the live store, so it costs about as much time and memory as the store has
-//!   entries, not bytes. To keep that a small part of all work, a leg is never ended before it is as long as the store
+//!   versions, not bytes. To keep that a small part of all work, a leg is never ended before it is as long as the store
 //!   is large. The ring is thus bounded by the size it was given, or by twice the store's size if that is more
-//!   (which the quota bounds).
+//!   (which the quota bounds), and by what comes in while an image is made.
 //! - Images are dropped by the owner of the [`FlightRecorder`], on a thread of its own.
 //!
 //! # Replays check themselves
@@ -30,6 +33,8 @@
 //!  2 | length u32 | bincode    an input
 //!  3 |                         the input `Wake`, which every turn of a node has
 //!  4 | digest u64              the turn is over
+//!  5 |                         an image is begun: the store is pinned from here on
+//!  6 |                         the image is whole: it is not any more
 //! ```
 //!
 //! A panic leaves a turn without an end. How records become a file is told in `recording.rs`.
@@ -41,7 +46,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use quorate_raft::Instant;
-use quorate_replica::{Input, Output, Replica, Status};
+use quorate_replica::{Image, Input, Output, Replica, Status};
 
 pub use recording::{Header, Record, Recording, RecordingError, Records};
 use ring::Ring;
@@ -51,6 +56,7 @@ pub use ring::{Leg, Standing, Taken};
 #[derive(Clone)]
 pub struct FlightRecorder {
     ring: Arc<Mutex<Ring>>,
+    image_steps: usize,
     discard: Arc<dyn Fn(Leg) + Send + Sync>,
 }
 
@@ -59,7 +65,14 @@ impl FlightRecorder {
     /// while, and is best done on another thread.
     #[must_use]
     pub fn new(bytes_max: usize, discard: impl Fn(Leg) + Send + Sync + 'static) -> FlightRecorder {
-        FlightRecorder { ring: Arc::new(Mutex::new(Ring::new(bytes_max))), discard: Arc::new(discard) }
+        let ring = Arc::new(Mutex::new(Ring::new(bytes_max)));
+        FlightRecorder { ring, image_steps: IMAGE_STEPS, discard: Arc::new(discard) }
+    }
+
+    /// The same with images that grow by so many steps in every turn, for simulators: their stores are small.
+    #[must_use]
+    pub fn with_image_steps(self, image_steps: usize) -> FlightRecorder {
+        FlightRecorder { image_steps, ..self }
     }
 
     /// What is recorded at this moment. `None` before the node has begun. The node goes on meanwhile.
@@ -80,9 +93,10 @@ impl FlightRecorder {
 
     /// Begins to record this replica. What it returns is told everything that the replica is given from now on.
     #[must_use]
-    pub fn begin(&self, replica: &Replica) -> Recorder {
-        let recorder = Recorder { shared: self.clone(), digest: Digest::default() };
-        recorder.next_leg(replica);
+    pub fn begin(&self, replica: &mut Replica) -> Recorder {
+        let mut recorder = Recorder { shared: self.clone(), digest: Digest::default(), making: None };
+        recorder.begin_leg(replica);
+        recorder.go_on_with_image(replica, usize::MAX);
         recorder
     }
 
@@ -102,6 +116,8 @@ impl fmt::Debug for FlightRecorder {
 pub struct Recorder {
     shared: FlightRecorder,
     digest: Digest,
+    /// The image with which the current leg begins, and how much was recorded when it last grew.
+    making: Option<(Image, usize)>,
 }
 
 impl Recorder {
@@ -122,22 +138,50 @@ impl Recorder {
     }
 
     /// The turn is over.
-    pub fn end(&mut self, replica: &Replica) {
+    pub fn end(&mut self, replica: &mut Replica) {
         self.digest.standing(replica);
-        let full = {
+        let (full, broken) = {
             let mut ring = self.shared.lock();
             ring.end(self.digest, Standing::of(replica));
-            ring.is_full(replica.store().size_bytes())
+            (ring.is_full(replica.store().size_bytes()), ring.forget_broken())
         };
-        if full {
-            self.next_leg(replica);
+        if let Some(legs) = broken {
+            legs.into_iter().for_each(|leg| (self.shared.discard)(leg));
+            self.making = None;
+            replica.unpin();
+            self.begin_leg(replica);
+        } else if self.making.is_some() {
+            self.go_on_with_image(replica, self.shared.image_steps);
+        } else if full {
+            self.begin_leg(replica);
         }
     }
 
-    fn next_leg(&self, replica: &Replica) {
-        // The copy takes a while; whoever wants the recording need not wait for it.
-        let image = Arc::new(replica.clone());
-        let forgotten = self.shared.lock().next_leg(image);
+    /// Begins a leg, unless the replica cannot be copied right now.
+    fn begin_leg(&mut self, replica: &mut Replica) {
+        if let Some(image) = replica.begin_image() {
+            self.shared.lock().begin_leg(Standing::of(replica));
+            self.making = Some((image, 0));
+        }
+    }
+
+    /// Makes some more of the image: so many steps, and more if much has been recorded since, so that it is whole long
+    /// before the leg is full.
+    fn go_on_with_image(&mut self, replica: &mut Replica, steps: usize) {
+        let Some((image, before)) = &mut self.making else { return };
+        if !replica.is_pinned() {
+            // The store is another one: a snapshot from the leader.
+            self.making = None;
+            return self.shared.lock().image_is_lost();
+        }
+        let now = self.shared.lock().bytes();
+        let recorded = now - std::mem::replace(before, now);
+        if !image.go_on(replica, steps.saturating_add(recorded / IMAGE_STEP_BYTES)) {
+            return;
+        }
+        let (image, _) = self.making.take().expect("it has just been made");
+        replica.unpin();
+        let forgotten = self.shared.lock().image_is_whole(image);
         forgotten.into_iter().for_each(|leg| (self.shared.discard)(leg));
     }
 }
@@ -183,3 +227,9 @@ impl Digest {
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 }
+
+/// How much of an image is made after every turn, in steps of [`Image::go_on`]: some dozen microseconds' work.
+const IMAGE_STEPS: usize = 2048;
+
+/// One step more for so many bytes that were recorded meanwhile.
+const IMAGE_STEP_BYTES: usize = 4;

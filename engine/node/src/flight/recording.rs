@@ -11,15 +11,15 @@
 //! parts, whose encoding nobody keeps stable, and only the very same code takes the same decisions: so a recording is
 //! read by the code that made it and by no other. The header's own encoding is kept stable, to be able to say so.
 
-use std::io;
+use std::{fmt, io};
 
 use quorate_raft::{Instant, NodeId};
-use quorate_replica::{Input, Replica};
+use quorate_replica::{Image, Input, Replica};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Digest;
-use super::ring::{END, INPUT, Standing, TURN, Taken, WAKE};
+use super::ring::{END, INPUT, PIN, Standing, TURN, Taken, UNPIN, WAKE};
 use crate::codec::{self, CodecError, Kind, decode_body, encode_frame, raw_frame};
 
 /// Who was recorded by what, and why.
@@ -68,6 +68,10 @@ pub enum Record {
     Input(Box<Input>),
     /// The turn is over.
     End(Digest),
+    /// An image is begun, between two turns.
+    Pin,
+    /// It is whole.
+    Unpin,
 }
 
 /// Why a recording cannot be replayed.
@@ -224,8 +228,10 @@ impl Recording {
                         let what = "something follows the end".to_owned();
                         return Err(RecordingError::Damaged { offset: frames.at, what });
                     }
-                    let replica = decode_body(&image)
-                        .map_err(|error| RecordingError::Senseless(format!("the image: {error}")))?;
+                    let senseless =
+                        |error: &dyn fmt::Display| RecordingError::Senseless(format!("the image: {error}"));
+                    let image: Image = decode_body(&image).map_err(|error| senseless(&error))?;
+                    let replica = image.into_replica().map_err(|error| senseless(&error))?;
                     return Ok(Recording { header, replica, standing: end.standing, records });
                 }
                 kind => {
@@ -280,6 +286,8 @@ impl Records<'_> {
             }
             WAKE => Record::Input(Box::new(Input::Wake)),
             END => Record::End(Digest(u64::from_le_bytes(self.array()?))),
+            PIN => Record::Pin,
+            UNPIN => Record::Unpin,
             kind => return Err(RecordingError::Senseless(format!("a record of kind {kind}"))),
         })
     }

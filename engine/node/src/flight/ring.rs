@@ -1,21 +1,21 @@
 //! What a recorder holds in memory.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
 use quorate_raft::{Index, Instant};
-use quorate_replica::{Input, Replica};
+use quorate_replica::{Image, Input, Replica};
 use serde::{Deserialize, Serialize};
 
 use super::Digest;
 use crate::codec::encode_body;
 use crate::limits;
 
-/// The leg that is being flown, and the one before.
+/// The legs, oldest first. The first one has a whole image, or there is nothing to be had.
 pub(super) struct Ring {
     leg_bytes: usize,
-    before: Option<Leg>,
-    current: Option<Leg>,
+    legs: VecDeque<Leg>,
     standing: Standing,
     /// An input could not be written down, so that what follows it is worth nothing.
     broken: bool,
@@ -24,7 +24,8 @@ pub(super) struct Ring {
 /// An image, and what happened from then on.
 #[derive(Debug)]
 pub struct Leg {
-    image: Arc<Replica>,
+    /// `None` while it is in the making.
+    image: Option<Arc<Image>>,
     /// Full pieces of records. A record is never spread over two.
     pieces: Vec<Arc<Vec<u8>>>,
     open: Vec<u8>,
@@ -43,7 +44,7 @@ pub struct Standing {
 /// What was recorded up to some moment.
 #[derive(Debug)]
 pub struct Taken {
-    pub(super) image: Arc<Replica>,
+    pub(super) image: Arc<Image>,
     pub(super) pieces: Vec<Arc<Vec<u8>>>,
     /// At the end of the last turn that is over.
     pub standing: Standing,
@@ -52,7 +53,7 @@ pub struct Taken {
 impl Ring {
     pub fn new(bytes_max: usize) -> Ring {
         let standing = Standing::default();
-        Ring { leg_bytes: bytes_max / 2, before: None, current: None, standing, broken: false }
+        Ring { leg_bytes: bytes_max / 2, legs: VecDeque::new(), standing, broken: false }
     }
 
     pub fn turn(&mut self, now: Instant) {
@@ -86,43 +87,75 @@ impl Ring {
         self.standing = standing;
     }
 
+    /// How much there is in the leg that is being flown.
+    pub fn bytes(&self) -> usize {
+        self.legs.back().map_or(0, |leg| leg.bytes)
+    }
+
     /// Whether the next leg is to begin, when the store takes so many bytes.
     pub fn is_full(&self, store_bytes: u64) -> bool {
         let due = self.leg_bytes.max(usize::try_from(store_bytes).unwrap_or(usize::MAX));
-        self.broken || self.current.as_ref().is_some_and(|leg| leg.bytes >= due)
+        self.legs.is_empty() || self.bytes() >= due
     }
 
-    /// Begins a leg between two turns. Returns what is forgotten.
-    pub fn next_leg(&mut self, image: Arc<Replica>) -> Vec<Leg> {
-        self.standing = Standing::of(&image);
-        let open = Vec::with_capacity(PIECE_BYTES);
-        let next = Leg { image, pieces: Vec::new(), open, bytes: 0 };
-        let last = self.current.replace(next);
-        if mem::take(&mut self.broken) {
-            return [self.before.take(), last].into_iter().flatten().collect();
+    /// What has been recorded is worth nothing, if an input could not be written down. Returns it.
+    pub fn forget_broken(&mut self) -> Option<VecDeque<Leg>> {
+        mem::take(&mut self.broken).then(|| mem::take(&mut self.legs))
+    }
+
+    /// Begins a leg between two turns, whose image is going to be made.
+    pub fn begin_leg(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.record(|open| open.push(PIN));
+        if let Some(last) = self.legs.back_mut() {
+            last.close_piece(0);
         }
-        mem::replace(&mut self.before, last).into_iter().collect()
+        let open = Vec::with_capacity(PIECE_BYTES + SLACK);
+        self.legs.push_back(Leg { image: None, pieces: Vec::new(), open, bytes: 0 });
+    }
+
+    /// The image with which the last leg begins is whole. Returns what is forgotten.
+    pub fn image_is_whole(&mut self, image: Image) -> Vec<Leg> {
+        self.record(|open| open.push(UNPIN));
+        self.legs.back_mut().expect("an image belongs to a leg").image = Some(Arc::new(image));
+        let surplus = self.legs.len().saturating_sub(LEGS);
+        self.legs.drain(..surplus).collect()
+    }
+
+    /// The last leg is never going to have an image: the one before goes on.
+    pub fn image_is_lost(&mut self) {
+        let Some(lost) = self.legs.pop_back() else { return };
+        let Some(before) = self.legs.back_mut() else { return };
+        before.pieces.extend(lost.pieces);
+        before.open = lost.open;
+        before.bytes += lost.bytes;
     }
 
     pub fn take(&self) -> Option<Taken> {
         if self.broken {
             return None;
         }
-        let legs = || [&self.before, &self.current].into_iter().flatten();
-        let image = legs().next()?.image.clone();
-        let pieces = legs().flat_map(|leg| leg.pieces.iter().cloned().chain([Arc::new(leg.open.clone())]));
+        let image = self.legs.front()?.image.clone()?;
+        let pieces =
+            self.legs.iter().flat_map(|leg| leg.pieces.iter().cloned().chain([Arc::new(leg.open.clone())]));
         let pieces = pieces.filter(|piece| !piece.is_empty()).collect();
         Some(Taken { image, pieces, standing: self.standing })
     }
 
     fn record(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(leg) = &mut self.current else { return };
+        let Some(leg) = self.legs.back_mut() else { return };
         let before = leg.open.len();
         write(&mut leg.open);
         leg.bytes += leg.open.len() - before;
         if leg.open.len() >= PIECE_BYTES {
-            leg.pieces.push(Arc::new(mem::replace(&mut leg.open, Vec::with_capacity(PIECE_BYTES + SLACK))));
+            leg.close_piece(PIECE_BYTES + SLACK);
         }
+    }
+}
+
+impl Leg {
+    fn close_piece(&mut self, next: usize) {
+        self.pieces.push(Arc::new(mem::replace(&mut self.open, Vec::with_capacity(next))));
     }
 }
 
@@ -139,6 +172,11 @@ pub(super) const TURN: u8 = 1;
 pub(super) const INPUT: u8 = 2;
 pub(super) const WAKE: u8 = 3;
 pub(super) const END: u8 = 4;
+pub(super) const PIN: u8 = 5;
+pub(super) const UNPIN: u8 = 6;
+
+/// How many legs with an image are kept.
+const LEGS: usize = 2;
 
 /// What stands before an encoded input: its kind and its length.
 const INPUT_HEADER_BYTES: usize = 5;

@@ -48,6 +48,11 @@ impl History {
         self.first
     }
 
+    /// The revision that comes next.
+    pub(crate) fn next(&self) -> Revision {
+        self.next
+    }
+
     /// The events of a revision in the order in which they happened; empty if it is not kept.
     pub(crate) fn events(&self, revision: Revision) -> &[Arc<KeyValue>] {
         if revision < self.first || revision >= self.next {

@@ -22,6 +22,7 @@
 //! The work is thus proportional to what is removed. The versions visible at the compacted revision
 //! stay, and so do its events, tombstones among them (etcd #18089, #19179: a watch may start there).
 
+mod copy;
 mod history;
 mod present;
 
@@ -39,6 +40,7 @@ use crate::query::{RangeQuery, RevisionFilter, Sort, SortBy};
 use crate::response::RangeResponse;
 use crate::revision::Revision;
 
+pub(crate) use copy::MvccCopy;
 use history::History;
 use present::Present;
 

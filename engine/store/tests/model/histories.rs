@@ -44,6 +44,13 @@ pub enum Step {
         /// One is applied before each part, as long as there are any.
         meanwhile: Vec<Command>,
     },
+    /// The store is copied while commands go on.
+    Copy {
+        /// How much is copied at a time.
+        steps: usize,
+        /// One is applied after each time, as long as there are any.
+        meanwhile: Vec<Command>,
+    },
     /// The store falls behind by these commands and gets them as a snapshot.
     Install(Vec<Command>),
 }
@@ -65,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Maintain),
         2 => (1..600usize, vec(command(), 0..20))
             .prop_map(|(part_bytes, meanwhile)| Step::Export { part_bytes, meanwhile }),
+        2 => (1..400usize, vec(command(), 0..20)).prop_map(|(steps, meanwhile)| Step::Copy { steps, meanwhile }),
         1 => vec(command(), 0..12).prop_map(Step::Install),
     ]
 }

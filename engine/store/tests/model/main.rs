@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use quorate_store::{
     Command, DeleteRange, Key, KeyRange, LeaseId, Put, Query, RangeEnd, RangeQuery, Revision, SnapshotPart,
-    Store, Value, WatchId, WatchRequest,
+    Store, StoreCopy, Value, WatchId, WatchRequest,
 };
 
 use histories::{Step, burst_key, history, resolve, resolve_command, resolve_query};
@@ -110,6 +110,7 @@ impl Pair {
             Step::Drain => self.drain(),
             Step::Maintain => self.maintain(),
             Step::Export { part_bytes, meanwhile } => self.export(part_bytes, meanwhile),
+            Step::Copy { steps, meanwhile } => self.copy(steps, meanwhile),
             Step::Install(commands) => self.install(commands),
         }
     }
@@ -185,6 +186,42 @@ impl Pair {
             let empty = matches!(&removed, SnapshotPart::Base(versions) if versions.is_empty());
             assert!(empty || Store::import(damaged).is_err(), "part {missing} of {parts:?}");
         }
+    }
+
+    /// Copies while commands go on; what is restored is the store as it was at the beginning, down to its garbage and
+    /// its watchers, and does the same from then on.
+    fn copy(&mut self, steps: usize, meanwhile: Vec<Command>) {
+        let mut copy = self.store.begin_copy();
+        let mut original = self.store.clone();
+        let mut commands = meanwhile.iter().cloned();
+        while !self.store.go_on_with_copy(&mut copy, steps) {
+            if let Some(command) = commands.next() {
+                self.apply(command);
+            }
+        }
+        self.store.unpin();
+        let bytes = bincode::serialize(&copy).expect("copies can be encoded");
+        let copy: StoreCopy = bincode::deserialize(&bytes).expect("and decoded");
+        let mut restored = copy.restore().expect("it is complete");
+        for mut command in meanwhile {
+            let present = original.revision().0;
+            resolve_command(&mut command, present);
+            assert_eq!(restored.apply(&command), original.apply(&command), "{command:?}");
+        }
+        original.unpin();
+        restored.unpin();
+        assert_eq!(restored.content_hash(), original.content_hash());
+        loop {
+            let (here, there) = (restored.poll_watch(), original.poll_watch());
+            assert_eq!(here, there);
+            assert_eq!(restored.size_bytes(), original.size_bytes());
+            assert_eq!(restored.maintain(), original.maintain());
+            if here.is_none() {
+                break;
+            }
+        }
+        assert_eq!(restored.size_bytes(), original.size_bytes());
+        assert_eq!(restored.state_hash(), original.state_hash());
     }
 
     /// Another store goes ahead; this one catches up by a snapshot and keeps its watchers.
