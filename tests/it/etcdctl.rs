@@ -54,15 +54,22 @@ fn a_lease_that_is_kept_alive_outlives_its_time_and_another_does_not() {
         let granted = etcdctl.ok(&["lease", "grant", ttl]);
         granted.split(' ').nth(1).expect("lease <id> granted").to_owned()
     };
-    let (kept, lost) = (grant("3"), grant("3"));
-    assert_eq!(etcdctl.ok(&["put", "kept", "1", "--lease", &kept]), "OK\n");
-    assert_eq!(etcdctl.ok(&["put", "lost", "1", "--lease", &lost]), "OK\n");
-    let keeper = etcdctl.spawn(&["lease", "keep-alive", &kept]);
+    // On a slow machine a lease may end before there is time to use it.
+    let (kept, keeper) = Deadline::after(PATIENCE).retry("a lease is kept alive", || {
+        let lease = grant("6");
+        let keeper = etcdctl.spawn(&["lease", "keep-alive", &lease]);
+        let output = etcdctl.run(&["put", "kept", "1", "--lease", &lease]);
+        if output.code == Some(0) { Ok((lease, keeper)) } else { Err(output.stderr) }
+    });
+    Deadline::after(PATIENCE).retry("a lease is used before it ends", || {
+        let output = etcdctl.run(&["put", "lost", "1", "--lease", &grant("3")]);
+        if output.code == Some(0) { Ok(()) } else { Err(output.stderr) }
+    });
     let watch = etcdctl.spawn(&["watch", "lost", "--rev=1"]);
     // The lease expires by itself, and its key goes with an event.
     let expected = lines(&["PUT", "lost", "1", "DELETE", "lost", ""]);
     assert_eq!(watch.await_stdout_lines(6, Deadline::after(PATIENCE)), Ok(expected));
-    let line = format!("lease {kept} keepalived with TTL(3)");
+    let line = format!("lease {kept} keepalived with TTL(6)");
     // Three renewals come a second or more apart.
     assert_eq!(
         keeper.await_stdout_lines(3, Deadline::after(PATIENCE)).map(|lines| lines[..3].to_vec()),
@@ -76,10 +83,10 @@ fn a_lease_that_is_kept_alive_outlives_its_time_and_another_does_not() {
 #[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn locks_are_held_by_one_after_the_other() {
     let (_cluster, etcdctl) = cluster_of(1);
-    let first = etcdctl.spawn(&["lock", "mutex", "--ttl=3"]);
+    let first = etcdctl.spawn(&["lock", "mutex", "--ttl=6"]);
     let held = first.await_stdout_lines(1, Deadline::after(PATIENCE)).expect("the lock is free");
     assert!(held[0].starts_with("mutex/"), "{held:?}");
-    let second = etcdctl.spawn(&["lock", "mutex", "--ttl=3"]);
+    let second = etcdctl.spawn(&["lock", "mutex", "--ttl=6"]);
     // The second waits in line: its key exists, behind the first's.
     Deadline::after(PATIENCE).retry("the second contender queues up", || {
         let waiting = etcdctl.ok(&["get", "mutex/", "--prefix", "--keys-only"]);

@@ -99,9 +99,14 @@ fn without_a_majority_nothing_is_acknowledged() {
     let mut cluster = Cluster::start(3, &[]);
     let etcdctl = Etcdctl::new(&cluster.endpoints());
     put(&etcdctl, "key", "1");
+    let survivor = Etcdctl::new(&[cluster.member(2).endpoint()]);
+    assert_eq!(
+        survivor.ok(&["get", "key"]),
+        "key\n1\n",
+        "it has it, too: two of three were enough to say so"
+    );
     cluster.member(0).kill();
     cluster.member(1).kill();
-    let survivor = Etcdctl::new(&[cluster.member(2).endpoint()]);
     let refused = survivor.run(&["put", "key", "2", "--command-timeout=2s"]);
     assert_ne!(refused.code, Some(0), "{refused:?}");
     let refused = survivor.run(&["get", "key", "--command-timeout=2s"]);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -222,52 +222,55 @@ fn losing_the_majority_and_having_it_back_is_said_once_each() {
 #[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
 fn a_leader_that_is_asked_to_stop_hands_over_and_writers_do_not_notice() {
     // So long an election timeout that waiting for one would be seen on a slow machine too.
-    let election = Duration::from_secs(4);
-    let mut cluster = Cluster::start(3, &["--election-timeout=4000", "--heartbeat-interval=100"]);
+    let election = Duration::from_secs(6);
+    let mut cluster = Cluster::start(3, &["--election-timeout=6000", "--heartbeat-interval=100"]);
     let statuses = Etcdctl::new(&cluster.endpoints()).statuses();
     let leader = statuses.iter().position(|status| status.id == status.leader).expect("somebody leads");
     let others: Vec<String> =
         (0..3).filter(|at| *at != leader).map(|at| cluster.endpoints()[at].clone()).collect();
-    let done = Arc::new(AtomicBool::new(false));
-    let (stop, writes) = (Arc::clone(&done), writer(others));
-    let writing = writes(stop);
+    let (done, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let writing = start_writer(others, Arc::clone(&done), Arc::clone(&count));
+    let await_writes = |what: &str| {
+        let goal = count.load(Ordering::Relaxed) + 10;
+        Deadline::after(PATIENCE).retry(what, || match count.load(Ordering::Relaxed) {
+            written if written >= goal => Ok(()),
+            written => Err(format!("{written} writes, {goal} wanted")),
+        });
+    };
+    await_writes("writes before");
     let exit = cluster.member(leader).terminate();
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(exit.stderr.contains("handed leadership over"), "{}", exit.stderr);
-    thread::sleep(election);
+    await_writes("writes go on");
     done.store(true, Ordering::Relaxed);
-    let (count, longest) = writing.join().expect("no write fails");
-    assert!(count > 10, "{count} writes");
-    assert!(longest < election / 2, "a pause of {longest:?}");
+    let longest = writing.join().expect("no write fails");
+    // Without a hand-over, nobody leads until followers have heard nothing for this long.
+    assert!(longest < election.mul_f64(0.9), "a pause of {longest:?}");
 }
 
-/// Writes one key after the other, and tells how many there were and the longest pause between two.
-fn writer(endpoints: Vec<String>) -> impl FnOnce(Arc<AtomicBool>) -> thread::JoinHandle<(u32, Duration)> {
-    #[expect(clippy::disallowed_methods, reason = "a client of real processes, beside the test")]
-    move |done| {
-        thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let client = Client::new(&endpoints, Options::default()).expect("our own endpoints");
-                let clock = Stopwatch::start();
-                let (mut count, mut longest, mut last) = (0, 0, clock.nanoseconds());
-                while !done.load(Ordering::Relaxed) {
-                    let request = pb::PutRequest {
-                        key: "key".into(),
-                        value: count.to_string().into(),
-                        ..Default::default()
-                    };
-                    client
-                        .put(request)
-                        .await
-                        .expect("a write is not refused while leadership is handed over");
-                    count += 1;
-                    longest = longest.max(clock.nanoseconds() - last);
-                    last = clock.nanoseconds();
-                }
-                (count, Duration::from_nanos(longest))
-            })
+/// Writes a key again and again, counts, and tells the longest pause between two writes.
+#[expect(clippy::disallowed_methods, reason = "a client of real processes, beside the test")]
+fn start_writer(
+    endpoints: Vec<String>,
+    done: Arc<AtomicBool>,
+    count: Arc<AtomicU32>,
+) -> thread::JoinHandle<Duration> {
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let patient = Options { request_timeout: PATIENCE, ..Options::default() };
+            let client = Client::new(&endpoints, patient).expect("our own endpoints");
+            let clock = Stopwatch::start();
+            let (mut longest, mut last) = (0, clock.nanoseconds());
+            while !done.load(Ordering::Relaxed) {
+                let request =
+                    pb::PutRequest { key: "key".into(), value: "value".into(), ..Default::default() };
+                client.put(request).await.expect("a write is not refused while leadership is handed over");
+                count.fetch_add(1, Ordering::Relaxed);
+                longest = longest.max(clock.nanoseconds() - last);
+                last = clock.nanoseconds();
+            }
+            Duration::from_nanos(longest)
         })
-    }
+    })
 }

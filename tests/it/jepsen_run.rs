@@ -19,10 +19,12 @@ fn run(arguments: &[&str]) -> Exit {
 fn torment(local: &[&str], faults: &str, workload: &[&str]) -> (Exit, TempDir) {
     let folder = TempDir::with_prefix("quorate-test-").expect("a temporary directory can be made");
     let out = folder.path().display().to_string();
-    let standard = ["--out", &out, "--interval", "1", "--seed", "1"];
+    let standard = ["--out", &out, "--seed", "1"];
     let faults = if faults.is_empty() { vec![] } else { vec!["--nemesis", faults] };
-    let time = if workload.contains(&"--time") { &[][..] } else { &["--time", "6"] };
-    (run(&[local, &standard, &faults, time, &["--workload"], workload].concat()), folder)
+    let own = |name| workload.contains(&name);
+    let time = if own("--time") { &[][..] } else { &["--time", "6"] };
+    let interval = if own("--interval") { &[][..] } else { &["--interval", "1"] };
+    (run(&[local, &standard, &faults, time, interval, &["--workload"], workload].concat()), folder)
 }
 
 fn torment_quorate(faults: &str, workload: &[&str]) -> (Exit, TempDir) {
@@ -34,6 +36,11 @@ fn torment_etcd(faults: &str, workload: &[&str]) -> (Exit, TempDir) {
     let etcd = peer("etcd").display().to_string();
     torment(&["--local", "etcd", "--binary", &etcd], faults, workload)
 }
+
+/// Registers that are read from members' own states, long enough for what a run does first to links: one member is
+/// alone, for seconds, while clients reach it and the others go on. Clients who only read see the state from before there,
+/// over and over.
+const STALE: [&str; 8] = ["register", "--serializable", "--keys", "1", "--interval", "4", "--time", "14"];
 
 fn has_faults(folder: &TempDir, word: &str) -> bool {
     let faults = std::fs::read_to_string(folder.path().join("nemesis.jsonl")).expect("it is left behind");
@@ -107,15 +114,7 @@ fn partitions_and_full_disks_are_survived() {
 
 #[test]
 #[cfg_attr(no_etcd, ignore = "etcd is not on PATH: apt-get install etcd-server")]
-fn etcds_known_unsafety_is_found_and_what_it_promises_holds() {
-    let stale = ["register", "--serializable", "--keys", "1", "--rate", "500"];
-    let (exit, _folder) = torment_etcd("pause", &stale);
-    assert_eq!(exit.code, Some(1), "{exit:?}");
-    assert!(exit.stdout.contains("INVALID every key is a linearizable register"), "{exit:?}");
-    assert!(exit.stdout.contains("valid   the order of revisions explains every answer"), "{exit:?}");
-    let (exit, _folder) = torment_etcd("pause", &stale[..1]);
-    assert_eq!(exit.code, Some(0), "{exit:?}");
-
+fn a_lock_of_etcd_is_owned_twice_unless_it_is_fenced() {
     let lock = ["lock", "--ttl", "1", "--time", "12"];
     let (exit, _folder) = torment_etcd("", &lock);
     assert_eq!(exit.code, Some(1), "{exit:?}");
@@ -134,9 +133,27 @@ fn etcd_survives_what_quorate_survives() {
 }
 
 #[test]
+#[cfg_attr(no_namespaces, ignore = "users may not make namespaces here: sysctl user.max_user_namespaces")]
 fn quorates_serializable_reads_are_no_more_than_that() {
-    let stale = ["register", "--serializable", "--keys", "1", "--rate", "500"];
-    let (exit, _folder) = torment_quorate("pause", &stale);
+    let (exit, folder) = torment_quorate("partition", &STALE);
+    assert_stale(&exit, &folder);
+}
+
+#[test]
+#[cfg_attr(no_etcd, ignore = "etcd is not on PATH: apt-get install etcd-server")]
+#[cfg_attr(no_namespaces, ignore = "users may not make namespaces here: sysctl user.max_user_namespaces")]
+fn etcds_serializable_reads_are_stale_and_others_are_not() {
+    let (exit, folder) = torment_etcd("partition", &STALE);
+    assert_stale(&exit, &folder);
+    let linearizable: Vec<&str> = STALE.into_iter().filter(|word| *word != "--serializable").collect();
+    let (exit, folder) = torment_etcd("partition", &linearizable);
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert!(has_faults(&folder, "partition: m"), "{exit:?}");
+}
+
+fn assert_stale(exit: &Exit, folder: &TempDir) {
+    assert!(has_faults(folder, "partition: m"), "{exit:?}");
     assert_eq!(exit.code, Some(1), "{exit:?}");
+    assert!(exit.stdout.contains("INVALID every key is a linearizable register"), "{exit:?}");
     assert!(exit.stdout.contains("valid   the order of revisions explains every answer"), "{exit:?}");
 }

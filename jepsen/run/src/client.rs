@@ -53,6 +53,11 @@ impl Client {
         &self.recorder
     }
 
+    /// Its own number: it does not change.
+    pub fn number(&self) -> u64 {
+        self.process() % self.concurrency
+    }
+
     /// Under which number it acts.
     pub fn process(&self) -> u64 {
         self.process.load(Ordering::Relaxed)

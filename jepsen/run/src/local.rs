@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tokio::sync::Mutex;
 use crate::clock::Clocks;
 use crate::disk;
 use crate::network::Network;
+use crate::ports::Ports;
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,6 +77,8 @@ pub struct Local {
     with_disks: bool,
     /// Links that can be cut, if asked for.
     pub network: Option<Network>,
+    /// Where members listen that have no address of their own.
+    ports: Ports,
 }
 
 /// Where a member is, or can be.
@@ -115,6 +117,7 @@ impl Local {
             founders: layout.members,
             with_disks: layout.with_disks,
             network: network.transpose().map_err(LocalError::Sandbox)?,
+            ports: Ports::reserve().map_err(io_error("looking for free ports"))?,
         };
         for at in 0..places {
             let place = local.place(at, at < layout.members)?;
@@ -131,9 +134,9 @@ impl Local {
         Ok(local)
     }
 
-    fn place(&self, at: usize, belongs: bool) -> Result<Place, LocalError> {
+    fn place(&mut self, at: usize, belongs: bool) -> Result<Place, LocalError> {
         let name = format!("m{}", at + 1);
-        let ports = || Ok((free_port()?, free_port()?));
+        let mut ports = || Ok((self.ports.take()?, self.ports.take()?));
         let (inside, host, (client, peer)) = match &self.network {
             Some(_) => (Network::inside(at), Network::address(at), (2379, 2380)),
             None => {
@@ -386,10 +389,6 @@ fn find(program: Program) -> PathBuf {
     };
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// How long one attempt to reach a member may take, and all of them.

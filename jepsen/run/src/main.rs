@@ -4,7 +4,7 @@
 //! `etcd` that is started for the run and tormented (`--local`). The files, in the order of a run:
 //!
 //! * `sandbox`: namespaces of the run's own, for what would otherwise need root and be left behind;
-//! * `local`, `network`, `disk`, `clock`: members as processes, links between them that can be cut, disks that can be
+//! * `local`, `ports`, `network`, `disk`, `clock`: members as processes, links between them that can be cut, disks that can be
 //!   full, clocks that go wrong;
 //! * `workload`: what clients do; `client`: how they ask; `record`: what they saw and when;
 //! * `nemesis`: what is done to the cluster meanwhile;
@@ -24,6 +24,7 @@ mod nemesis;
 mod network;
 mod options;
 mod plot;
+mod ports;
 mod record;
 mod run;
 mod sandbox;

@@ -32,14 +32,19 @@ enum Rest {
 }
 
 impl Fault {
-    /// Does something to somebody. A change of members is given up after a while: another fault may be in its way.
+    /// Does something to somebody; to one alone, in the plainest way, if it is the first of its kind in this run. A
+    /// change of members is given up after a while: another fault may be in its way.
     pub async fn begin(
         local: &mut Local,
         kind: Nemesis,
+        is_first: bool,
         patience: Duration,
         random: &mut StdRng,
     ) -> Result<Fault, LocalError> {
-        let targets = targets(local, random);
+        let mut targets = targets(local, random);
+        if is_first {
+            targets.truncate(1);
+        }
         let names = |what: &str| {
             let names: Vec<&str> = targets.iter().map(|at| local.name(*at)).collect();
             format!("{what} {}", names.join(" "))
@@ -67,7 +72,10 @@ impl Fault {
                 }
                 fault(if anew { format!("{label}, started anew") } else { label }, Rest::Nothing)
             }
-            Nemesis::Partition => fault(partition(local, targets[0], random)?, Rest::Nothing),
+            Nemesis::Partition => {
+                let way = if is_first { ALONE } else { random.random_range(0..4) };
+                fault(partition(local, targets[0], way, random)?, Rest::Nothing)
+            }
             Nemesis::Clock => {
                 let who = names("clock:");
                 let (what, rest) = skew(local, targets, random)?;
@@ -140,8 +148,8 @@ fn targets(local: &Local, random: &mut StdRng) -> Vec<usize> {
     (0..count).map(|offset| members[(first + offset) % members.len()]).collect()
 }
 
-/// Cuts links around a member.
-fn partition(local: &Local, first: usize, random: &mut StdRng) -> Result<String, LocalError> {
+/// Cuts links around a member, in one of four ways.
+fn partition(local: &Local, first: usize, way: u8, random: &mut StdRng) -> Result<String, LocalError> {
     let members = local.belonging();
     let others: Vec<usize> = members.into_iter().filter(|other| *other != first).collect();
     let cut = |from, to| Network::cut(from, to).map_err(LocalError::Sandbox);
@@ -149,8 +157,8 @@ fn partition(local: &Local, first: usize, random: &mut StdRng) -> Result<String,
     if others.is_empty() {
         return Ok("partition: there is only one member".to_owned());
     }
-    Ok(match random.random_range(0..4) {
-        0 | 1 => {
+    Ok(match way {
+        ALONE | 1 => {
             for other in others {
                 cut(first, other)?;
                 cut(other, first)?;
@@ -253,6 +261,8 @@ fn largest(folder: &Path) -> Option<PathBuf> {
     largest.map(|(_, path)| path)
 }
 
+/// The plainest way to cut links: all of one member's.
+const ALONE: u8 = 0;
 /// How fast clocks run that are wrong, in thousandths of the true rate.
 const RATES: std::ops::RangeInclusive<u32> = 500..=2000;
 /// How many bytes on each side tell whether damage is still there.

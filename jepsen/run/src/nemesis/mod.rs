@@ -86,6 +86,7 @@ pub async fn torment(
     context: &Context,
 ) -> Result<Vec<String>, LocalError> {
     let mut notes = Vec::new();
+    let mut seen_kinds = Vec::new();
     while !context.is_over() && !plan.kinds.is_empty() {
         sleep(plan.interval.mul_f64(random.random_range(0.5..1.5)), context).await;
         if context.is_over() {
@@ -97,7 +98,11 @@ pub async fn torment(
                 sleep(plan.interval.mul_f64(random.random_range(0.0..0.5)), context).await;
             }
             let since = recorder.now();
-            let fault = Fault::begin(&mut *local.lock().await, kind, plan.interval, &mut random).await?;
+            let is_first = !seen_kinds.contains(&kind);
+            seen_kinds.push(kind);
+            let mut local = local.lock().await;
+            let fault = Fault::begin(&mut local, kind, is_first, plan.interval, &mut random).await?;
+            drop(local);
             let number = recorder.fault_begins(since, fault.label.clone());
             faults.push((fault, number));
         }

@@ -49,7 +49,7 @@ pub async fn step(client: &Client, random: &mut StdRng, context: &Context) {
         seen.holds.len() - 1
     });
     let pause = if random.random_bool(0.2) {
-        Duration::from_secs(ttl.unsigned_abs()).mul_f64(random.random_range(1.2..2.0))
+        Duration::from_secs(ttl.unsigned_abs()).mul_f64(random.random_range(1.5..3.0))
     } else {
         context.pause.mul_f64(random.random_range(0.5..2.0))
     };
