@@ -437,7 +437,7 @@ fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
     let recording = if file == Path::new("-") {
         format::read_from(io::stdin().lock(), format, options)
     } else {
-        let file = std::fs::File::open(file).map_err(|error| error.to_string())?;
+        let file = std::fs::File::open(file).map_err(|error| format!("cannot be opened: {error}"))?;
         format::read_from(file, format, options)
     };
     recording.map_err(|error| error.to_string())

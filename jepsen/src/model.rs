@@ -114,6 +114,12 @@ pub trait Model: Sync {
         None
     }
 
+    /// Of a partition that the search has refuted: what shows it most simply, if the model knows better than leaving
+    /// out operations one by one. Promise: these operations alone show it.
+    fn simplest(&self, _operations: &[&Operation<Self::Input, Self::Output>]) -> Option<Refutation> {
+        None
+    }
+
     /// An operation in words.
     fn describe(&self, input: &Self::Input, output: Option<&Self::Output>) -> String {
         match output {

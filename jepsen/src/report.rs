@@ -4,6 +4,7 @@ mod names;
 mod picture;
 mod transactions;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use crate::direct;
@@ -97,10 +98,12 @@ fn judge_etcd(records: &Records<'_>, settings: &Settings<'_>) -> Report {
     let (mut evidence, mut picture) = (Vec::new(), None);
     if verdict.is_invalid() || settings.draw {
         let history = records.history();
-        evidence = self::evidence(&verdict, &history.operations, |operation| match operation.output() {
-            Some(response) => format!("{} -> {response}", operation.input),
-            None => format!("{} -> unknown", operation.input),
-        });
+        let name = |index| format!("op {index}");
+        evidence =
+            self::evidence(&verdict, &history.operations, name, |operation| match operation.output() {
+                Some(response) => format!("{} -> {response}", operation.input),
+                None => format!("{} -> unknown", operation.input),
+            });
         picture = is_drawn(&verdict, settings).then(|| explain::picture_of_etcd(&history, &verdict, ticks));
     }
     finish("etcd", count, verdict, evidence, picture)
@@ -131,7 +134,7 @@ fn finish(
 fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Result<Report, String> {
     let model = match settings.model.or_else(|| ModelName::guess(history)) {
         Some(model) => model,
-        None => return Err(format!("no model has all these operations; name one of {}", ModelName::all())),
+        None => return Err(unfit(history)),
     };
     let (name, semantics) = (model.name(), &settings.semantics);
     match model {
@@ -144,7 +147,10 @@ fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Resul
             let semantics = Semantics { initial, ..semantics.clone() };
             judge_bound(name, named::multi_register(history, &semantics), settings)
         }
-        ModelName::Mutex => judge_bound(name, named::mutex(history), settings),
+        ModelName::Mutex => {
+            let report = judge_bound(name, named::mutex(history), settings)?;
+            Ok(seen_by_holders(report, history, settings))
+        }
         ModelName::OwnerMutex => {
             judge_bound(name, objects::owned_lock(history, OwnedLock::default()), settings)
         }
@@ -172,6 +178,50 @@ fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Resul
     }
 }
 
+/// Some locks are refuted by counting alone: more acquisitions than releases, over a long time. If they are refuted by
+/// few operations as soon as each process releases what it has acquired itself, then those are shown.
+fn seen_by_holders(report: Report, history: &History<Ask, Answer>, settings: &Settings<'_>) -> Report {
+    let shown = |report: &Report| match &report.verdict {
+        Verdict::Invalid(violation) => violation.operations.len(),
+        _ => 0,
+    };
+    if shown(&report) <= MUTEX_SHOWN_MAX || !settings.limits.explain {
+        return report;
+    }
+    let lock = objects::owned_lock(history, OwnedLock::default());
+    match judge_bound(report.model, lock, &Settings { judged: None, ..settings.clone() }) {
+        Ok(mut by_holders) if by_holders.verdict.is_invalid() && shown(&by_holders) < shown(&report) => {
+            let counted = report.why.last().map_or("", String::as_str);
+            let why = format!(
+                "that is so if each process releases what it has acquired itself; whoever releases, {counted}"
+            );
+            by_holders.why.push(why.clone());
+            if let Some(picture) = &mut by_holders.picture {
+                picture.why.push(why);
+            }
+            by_holders
+        }
+        _ => report,
+    }
+}
+
+/// More operations of a lock are too many to look at.
+const MUTEX_SHOWN_MAX: usize = 12;
+
+/// What the operations are called that no model has together.
+fn unfit(history: &History<Ask, Answer>) -> String {
+    let names: BTreeSet<&str> =
+        history.operations.iter().map(|operation| operation.input.f.as_str()).collect();
+    let shown: Vec<&str> = names.iter().copied().take(8).collect();
+    let more = if names.len() > shown.len() { " and others" } else { "" };
+    let operations = shown.join(", ");
+    format!(
+        "no model has operations called {operations}{more}: name the one that is meant by --model (one of {}), or call \
+         them as it does (README.md has a table)",
+        ModelName::all()
+    )
+}
+
 /// Judges a report of etcd's robustness tests.
 fn judge_robustness(report: &robustness::Report, settings: &Settings<'_>) -> Report {
     let verdict = robustness::check(report, &settings.limits);
@@ -196,7 +246,7 @@ fn judge_directly(
         other => return Err(format!("the model {} has no direct check", other.name())),
     };
     settings.judged.inspect(|judged| judged());
-    let evidence = evidence(&verdict, history, name_of);
+    let evidence = evidence(&verdict, history, |index| format!("op {index}"), name_of);
     let picture = is_drawn(&verdict, settings).then(|| picture::of_names(history, &verdict, None, name_of));
     Ok(finish(model.name(), history.operations.len(), verdict, evidence, picture))
 }
@@ -236,7 +286,8 @@ fn judge_bound<M: Model>(
         // The picture knows who is to be named first.
         violation.operations.sort_by_key(|index| picture.bars[*index].core != 2);
     }
-    let evidence = evidence(&verdict, &bound.history, |operation| {
+    let numbered = |index: usize| format!("op {}", bound.origin[index]);
+    let evidence = evidence(&verdict, &bound.history, numbered, |operation| {
         bound.model.describe(&operation.input, operation.output())
     });
     if let Verdict::Invalid(violation) = &mut verdict {
@@ -245,10 +296,11 @@ fn judge_bound<M: Model>(
     Ok(finish(name, bound.history.operations.len(), verdict, evidence, picture))
 }
 
-/// The operations of a violation, one line each.
+/// The operations of a violation, one line each, under the names that sentences and pages give them.
 fn evidence<I, O>(
     verdict: &Verdict,
     history: &History<I, O>,
+    name: impl Fn(usize) -> String,
     describe: impl Fn(&Operation<I, O>) -> String,
 ) -> Vec<String> {
     let Verdict::Invalid(violation) = verdict else { return Vec::new() };
@@ -262,7 +314,8 @@ fn evidence<I, O>(
             None => &"?",
         };
         let times = format!("[{}, {end}]", operation.call);
-        format!("{mark} {times:<16} process {:<4} {}", operation.process, describe(operation))
+        let name = name(*index);
+        format!("{mark} {name:<6} {times:<16} process {:<4} {}", operation.process, describe(operation))
     };
     indices.iter().map(line).collect()
 }

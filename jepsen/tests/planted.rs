@@ -97,7 +97,8 @@ fn verdict(model: &str, calls: &[Call]) -> Verdict {
     let options = ReadOptions { independent: model == "key-value", ..ReadOptions::default() };
     let recording = format::read(&edn(calls), None, options).expect("EDN");
     let model: Option<ModelName> = Some(model.parse().expect("a model"));
-    judge(&recording, &Settings { model, ..Settings::default() }).expect("the model fits").verdict
+    let total = (model == Some(ModelName::Bank)).then_some(MONEY);
+    judge(&recording, &Settings { model, total, ..Settings::default() }).expect("the model fits").verdict
 }
 
 /// Plants operations behind right histories. Nothing else may be shown. `needed` are those without which the
@@ -279,6 +280,9 @@ fn locks_and_semaphores() {
     plants("mutex", &twice, &[0, 1], &|| lock(false));
     plants("owner-mutex", &twice, &[0, 1], &|| lock(false));
     plants("owner-mutex", &[(8, "release", "nil", "nil")], &[0], &|| lock(false));
+    let thrice = [(8, "acquire", "nil", "nil"), (8, "acquire", "nil", "nil"), (8, "acquire", "nil", "nil")];
+    plants("reentrant-mutex", &thrice, &[0, 1, 2], &|| lock(false));
+    plants("reentrant-mutex", &twice, &[0, 1], &|| lock(false));
     let permits = || -> Box<Serve<'static>> {
         let mut held = [0; 8];
         Box::new(move |_, process| {
@@ -353,6 +357,50 @@ fn sets_and_counters() {
     plants("counter", &[(7, "read", "nil", "-1")], &[0], &counter);
     plants("counter", &[(7, "add", "1000", "1000"), (8, "read", "nil", "0")], &[0, 1], &counter);
     plants("linearizable-counter", &[(8, "read", "nil", "-1")], &[0], &counter);
+}
+
+/// How much money there is.
+const MONEY: i64 = 100;
+
+#[test]
+fn banks_ids_and_comments() {
+    let bank = || -> Box<Serve<'static>> {
+        let mut accounts = [MONEY - 60, 60];
+        Box::new(move |random, _| {
+            if random.chance(50) {
+                let amount = 1 + random.below(5) as i64;
+                let (from, to) = if accounts[0] > accounts[1] { (0, 1) } else { (1, 0) };
+                accounts[from] -= amount;
+                accounts[to] += amount;
+                return done("transfer", format!("{{:from {from} :to {to} :amount {amount}}}"));
+            }
+            saw("read", format!("{{0 {} 1 {}}}", accounts[0], accounts[1]))
+        })
+    };
+    plants("bank", &[(7, "read", "nil", "{0 50 1 51}")], &[0], &bank);
+    plants("bank", &[(7, "read", "nil", "{0 50 1 49}")], &[0], &bank);
+    plants("bank", &[(7, "read", "nil", "{0 101 1 -1}")], &[0], &bank);
+    let ids = || -> Box<Serve<'static>> {
+        let mut next = 0;
+        Box::new(move |_, _| {
+            next += 1;
+            saw("generate", next)
+        })
+    };
+    plants("unique-ids", &[(7, "generate", "nil", "901"), (8, "generate", "nil", "901")], &[0, 1], &ids);
+    let comments = || -> Box<Serve<'static>> {
+        let mut written: Vec<u64> = Vec::new();
+        Box::new(move |random, _| {
+            if random.chance(60) {
+                written.push(written.len() as u64);
+                return done("write", written.len() - 1);
+            }
+            let all: Vec<String> = written.iter().map(u64::to_string).collect();
+            saw("read", format!("#{{{}}}", all.join(" ")))
+        })
+    };
+    let missed = [(7, "write", "901", "901"), (8, "write", "902", "902"), (9, "read", "nil", "#{902}")];
+    plants("comments", &missed, &[0, 1, 2], &comments);
 }
 
 fn set_of_members() -> Box<Serve<'static>> {

@@ -120,6 +120,28 @@ fn zones_agree_with_the_search() {
     assert!(seen.iter().all(|count| *count > 1000), "right and wrong histories: {seen:?}");
 }
 
+/// Counting acquisitions and releases refutes only what cannot be, and what it shows is refuted by itself.
+#[test]
+fn locks_are_refuted_by_counting_only_if_they_are_wrong() {
+    let (mut counted, mut refuted) = (0, 0);
+    for seed in 0..4000 {
+        let mut random = Random::new(seed);
+        let operations = 1 + random.below(7);
+        let history = random_history(&mut random, operations, |random| {
+            (if random.chance(50) { MutexInput::Acquire } else { MutexInput::Release }, ())
+        });
+        let right = naive(&Mutex, &history);
+        refuted += u64::from(!right);
+        let operations: Vec<_> = history.operations.iter().collect();
+        let Some(simplest) = Mutex.simplest(&operations) else { continue };
+        counted += 1;
+        assert!(!right, "seed {seed}: {simplest:?}\n{history:#?}");
+        let shown = simplest.operations.iter().map(|index| history.operations[*index].clone());
+        assert!(!naive(&Mutex, &shown.collect()), "seed {seed}: {simplest:?} is no evidence");
+    }
+    assert!(counted > 1000 && counted * 10 > refuted * 9, "{counted} of {refuted} are refuted by counting");
+}
+
 /// What the search shows of a refuted register is refuted by itself.
 #[test]
 fn evidence_is_refuted_by_itself() {

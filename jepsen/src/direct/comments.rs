@@ -27,8 +27,9 @@ pub fn comments(history: &NamedHistory) -> Result<Verdict, String> {
         let written = seen.iter().filter_map(|id| writes.get(*id).copied());
         let Some(latest) = written.max_by_key(|write| history.operations[*write].call) else { continue };
         let begun = history.operations[latest].call;
-        let earlier = ended.iter().take_while(|(at, _, _)| *at < begun);
-        if let Some((_, missed, write)) = earlier.into_iter().find(|(_, id, _)| !seen.contains(*id)) {
+        let earlier = &ended[..ended.partition_point(|(at, _, _)| *at < begun)];
+        // The last one that is missed is the easiest to follow.
+        if let Some((_, missed, write)) = earlier.iter().rfind(|(_, id, _)| !seen.contains(*id)) {
             let sentence = format!(
                 "process {} saw {} and not {missed}, which had been written before",
                 read.process, history.operations[latest].input.value

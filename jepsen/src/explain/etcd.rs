@@ -104,7 +104,7 @@ fn arrivals(history: &EtcdHistory, parts: &mut Parts, bars: &mut Vec<Bar>) {
                 call: response.at,
                 end: Some(response.at),
                 text: shorten(format!("watch {number}: {text}"), TEXT_MAX),
-                kind: Kind::Read,
+                kind: Kind::Arrival,
                 part,
                 core: 0,
             });

@@ -41,7 +41,7 @@ fn compact(picture: &Picture) -> Value {
     }
     json!({
         "title": picture.title, "model": picture.model, "verdict": picture.verdict, "rule": picture.rule,
-        "why": picture.why, "ticks_per_second": picture.ticks_per_second, "texts": texts.all, "bars": bars,
+        "why": picture.why, "label": picture.label, "ticks_per_second": picture.ticks_per_second, "texts": texts.all, "bars": bars,
         "parts": parts, "bands": picture.bands, "cycles": picture.cycles,
     })
 }

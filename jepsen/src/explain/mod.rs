@@ -64,7 +64,7 @@ fn blank(verdict: &Verdict) -> Picture {
         Verdict::Invalid(violation) => ("invalid", Some(violation.rule.to_owned())),
         Verdict::Unknown(_) => ("unknown", None),
     };
-    Picture { verdict: name.to_owned(), rule, ..Picture::default() }
+    Picture { verdict: name.to_owned(), rule, label: "op ", ..Picture::default() }
 }
 
 /// Marks the operations of a violation and returns them, the offender first.

@@ -2,7 +2,7 @@
 // Draws the picture: rows of bars, the order through them, and where it breaks. Only what is in view is drawn.
 const D = JSON.parse(document.getElementById("data").textContent);
 D.bars = D.bars.map(([id, process, call, end, text, kind, part, core]) =>
-  ({ id, process, call, end, text: D.texts[text], kind: ["read", "write", "failed"][kind], part, core }));
+  ({ id, process, call, end, text: D.texts[text], kind: ["read", "write", "failed", "arrival"][kind], part, core }));
 for (const p of D.parts) p.order = p.order.map(([bar, state]) => ({ bar, state: D.texts[state] }));
 const $ = (id) => document.getElementById(id);
 const view = $("view"), map = $("map"), tip = $("tip");
@@ -36,8 +36,9 @@ const last = () => Math.max(1, X(moments[moments.length - 1]));
 const time = (t) => {
   if (!D.ticks_per_second) return String(Math.round(t));
   const s = t / D.ticks_per_second;
-  return s.toFixed(s < 1 ? 6 : 3) + " s";
+  return s < 1 ? +(s * 1000).toFixed(3) + " ms" : s.toFixed(3) + " s";
 };
+const named = (i) => D.label + D.bars[i].id;
 
 // --- Parts and rows -----------------------------------------------------------------------------------------
 const offender = D.bars.findIndex((b) => b.core === 2);
@@ -45,6 +46,7 @@ const broken = D.verdict !== "invalid" ? -1 : offender >= 0 ? D.bars[offender].p
 let part = D.parts.length > 1 ? broken : 0; // -1: all
 const steps = D.bars.map(() => null); // by bar: its step in the order of its part
 D.parts.forEach((p) => p.order.forEach((s, i) => (steps[s.bar] = { i, before: i ? p.order[i - 1].state : null, after: s.state })));
+const watchers = [...new Set(D.bars.filter((b) => b.kind === "arrival").map((b) => b.process))].sort((a, b) => a - b);
 let rows = [], height = 0, points = [];
 
 function layout() {
@@ -153,7 +155,7 @@ function draw() {
 }
 function paint() {
   const g = context(view), col = {};
-  for (const n of ["text", "soft", "line", "read", "write", "failed", "bad", "core", "order", "back", "panel"]) col[n] = css(n);
+  for (const n of ["text", "soft", "line", "read", "write", "failed", "arrival", "bad", "core", "order", "back", "panel"]) col[n] = css(n);
   paintBands(g, AXIS, tall, sx);
   g.save();
   g.beginPath();
@@ -173,7 +175,7 @@ function paint() {
   g.textAlign = "left";
   for (const row of rows) {
     const y = row.y - top_ + LANE / 2;
-    const name = row.names.length > 1 ? `p ${row.names[0]}…${row.names[row.names.length - 1]}` : `process ${row.names[0]}`;
+    const name = D.bars[row.bars[0]].kind === "arrival" ? `watcher ${watchers.indexOf(row.names[0])}` : row.names.length > 1 ? `p ${row.names[0]}…${row.names[row.names.length - 1]}` : `process ${row.names[0]}`;
     if (y > AXIS && y < tall) g.fillText(name, 8, y, GUTTER - 12);
   }
 }
@@ -274,10 +276,14 @@ function paintAxis(g, col) {
   g.fillStyle = col.soft;
   g.textAlign = "center";
   const count = Math.max(2, Math.floor((width - GUTTER) / 130));
+  let before = -1;
   for (let k = 0; k <= count; k++) {
-    const x = GUTTER + ((width - GUTTER) * k) / count, t = T(left + (x - GUTTER) / scale);
+    // Evenly spaced moments are labelled where they are; nothing happens between them.
+    const wish = left + ((width - GUTTER) * k) / count / scale, at = warped ? Math.round(wish) : wish, x = sx(at);
+    if (x < GUTTER || x > width || (warped && (at === before || at < 0 || at >= moments.length))) continue;
+    before = at;
     g.fillRect(x, AXIS - 4, 1, 4);
-    if (k && k < count) g.fillText(time(t), x, AXIS / 2);
+    if (x > GUTTER + 20 && x < width - 40) g.fillText(time(T(at)), x, AXIS / 2);
   }
 }
 let density = null;
@@ -314,7 +320,7 @@ function at(x, y) {
 }
 function details(i) {
   const b = D.bars[i], p = D.parts[b.part], s = steps[i];
-  let h = `<b>${esc(b.text)}</b><br>op ${b.id} · process ${b.process}`;
+  let h = `<b>${esc(b.text)}</b><br>${named(i)} · ${b.kind === "arrival" ? "watcher" : "process"} ${b.process}`;
   if (p.name) h += ` · key ${esc(p.name)}`;
   h += `<br><span class="soft">${time(b.call)} – ${b.end === null ? "never answered" : time(b.end)}</span>`;
   if (s) {
@@ -324,9 +330,9 @@ function details(i) {
   } else if (p.stuck && p.stuck.bar === i) {
     h += `<br><span class="bad">fits nowhere${p.stuck.exhaustive ? "" : " (not every order was tried)"}</span>`;
     for (const [state, way] of p.stuck.states.slice(0, 6))
-      h += `<br>after ${way.map((w) => "op " + D.bars[w].id).join(", ") || "nothing"} the state is ${esc(state)}`;
+      h += `<br>after ${way.map(named).join(", ") || "nothing"} the state is ${esc(state)}`;
   } else if (p.order.length) h += `<br><span class="soft">not in the order: it breaks before</span>`;
-  if (b.core) h += `<br><span class="bad">${b.core === 2 ? "the operation that cannot be explained" : "needed to see why"}</span>`;
+  if (b.core) h += `<br><span class="bad">${D.cycles.length ? "part of what cannot be" : b.core === 2 ? "the operation that cannot be explained" : "needed to see why"}</span>`;
   return h;
 }
 function showTip(i, x, y) {
@@ -415,7 +421,7 @@ $("all").addEventListener("click", () => { tip.hidden = true; pinned = false; wh
 $("jump").addEventListener("click", () => jump(breaking()));
 let next = 0;
 $("find").addEventListener("input", () => {
-  const text = $("find").value.trim().toLowerCase(), id = text.startsWith("#") ? +text.slice(1) : NaN;
+  const text = $("find").value.trim().toLowerCase(), id = /^(#|op |t)(\d+)$/.test(text) ? +text.replace(/^\D+/, "") : NaN;
   found = new Set(text ? D.bars.map((b, i) => i).filter((i) => (isNaN(id) ? D.bars[i].text.toLowerCase().includes(text) : D.bars[i].id === id)) : []);
   next = 0;
   draw();
@@ -441,7 +447,8 @@ function fill() {
   $("verdict").className = D.verdict;
   $("title").textContent = D.title;
   const unknown = D.bars.filter((b) => b.end === null).length;
-  $("facts").textContent = `${D.model} · ${D.bars.length} operations, ${unknown} of unknown outcome · ` +
+  const arrived = D.bars.filter((b) => b.kind === "arrival").length;
+  $("facts").textContent = `${D.model} · ${D.bars.length - arrived} operations, ${arrived ? arrived + " arrivals on watches, " : ""}${unknown} of unknown outcome · ` +
     [D.parts.length > 1 ? D.parts.length + " keys" : "", D.rule ? "rule: " + D.rule : ""].filter((t) => t).join(" · ");
   $("why").innerHTML = D.why.map((w) => `<li>${esc(w)}</li>`).join("");
   if (D.parts.length > 1) {
@@ -458,35 +465,47 @@ function fill() {
   if (core.length)
     table($("core"), ["op", "process", "from", "to", "what"], core.map((i) => {
       const b = D.bars[i];
-      return [[b.id, b.process, time(b.call), b.end === null ? "?" : time(b.end), b.text], i, b.core === 2 ? "offender" : ""];
+      return [[named(i), b.process, time(b.call), b.end === null ? "?" : time(b.end), b.text], i, b.core === 2 ? "offender" : ""];
     }), jump);
   $("jump").hidden = breaking() < 0;
-  D.cycles.forEach(cycle);
+  const meanings = { read: "read", write: "write", failed: "failed or refused", arrival: "arrived on a watch" };
+  const kinds = new Set(D.bars.map((b) => b.kind));
+  $("legend").innerHTML = Object.keys(meanings).filter((k) => kinds.has(k)).map((k) => `<i style="background:var(--${k})"></i>${meanings[k]}`).join("") +
+    (unknown ? `<i style="background:linear-gradient(90deg,var(--write),transparent)"></i>never answered` : "");
+  D.cycles.forEach((c) => cycle(c));
 }
-// A cycle as a ring of transactions.
+// A cycle as a ring of transactions, each arrow from the earlier to the later.
 function cycle(c) {
-  const box = $("cycles"), n = c.edges.length, R = 150, W = 640, H = 2 * R + 110;
-  const spot = (k) => [W / 2 + R * 1.25 * Math.sin((2 * Math.PI * k) / n), H / 2 - R * Math.cos((2 * Math.PI * k) / n)];
+  const box = $("cycles"), n = c.edges.length, W = 660, half = { w: 108, h: 20 };
+  const rx = n < 3 ? 0 : 200, ry = n === 1 ? 0 : n === 2 ? 80 : Math.max(95, 34 * n);
+  const raw = c.edges.map((_, k) => [rx * Math.sin((2 * Math.PI * k) / n), -ry * Math.cos((2 * Math.PI * k) / n)]);
+  const low = Math.min(...raw.map((p) => p[1])), H = Math.max(...raw.map((p) => p[1])) - low + 2 * half.h + 24;
+  const spots = raw.map(([x, y]) => [W / 2 + x, y - low + half.h + 12]);
   const colour = { ww: "#cf222e", wr: "#8250df", rw: "#bf8700", process: "#57606a", realtime: "#0969da" };
-  const name = (i) => `op ${D.bars[i].id}`, cut = (s) => (s.length > 34 ? s.slice(0, 33) + "…" : s);
-  let svg = "", list = "";
+  const cut = (s) => (s.length > 34 ? s.slice(0, 33) + "…" : s);
+  let lines = "", words = "", nodes = "", list = "";
+  if (n < 2) return;
   c.edges.forEach((e, k) => {
-    const [a, b] = [spot(k), spot((k + 1) % n)], d = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
-    const u = [(b[0] - a[0]) / d, (b[1] - a[1]) / d], bend = n === 2 ? 34 : 0;
+    const [a, b] = [spots[k], spots[(k + 1) % n]], d = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
+    const u = [(b[0] - a[0]) / d, (b[1] - a[1]) / d], bend = n === 2 ? 60 : 0;
     const m = [(a[0] + b[0]) / 2 - u[1] * bend, (a[1] + b[1]) / 2 + u[0] * bend];
-    const z = [b[0] - u[0] * 34, b[1] - u[1] * 26], col = colour[e.kind] || "#57606a";
-    svg += `<path d="M${a[0]},${a[1]} Q${m[0]},${m[1]} ${z[0]},${z[1]}" fill="none" stroke="${col}" stroke-width="2"/>` +
-      `<circle cx="${z[0]}" cy="${z[1]}" r="4" fill="${col}"/>` +
-      `<text x="${m[0]}" y="${m[1] - 6}" text-anchor="middle" style="fill:${col}">${esc(e.kind)}</text>`;
-    list += `<li>${name(e.from)} before ${name(e.to)} (${esc(e.kind)}): ${esc(e.because)}</li>`;
+    // The arrow ends where it meets the box, coming from the bend.
+    const v = [b[0] - m[0], b[1] - m[1]], t = Math.min(half.w / Math.max(Math.abs(v[0]), 1e-9), half.h / Math.max(Math.abs(v[1]), 1e-9));
+    const z = [b[0] - v[0] * t, b[1] - v[1] * t], col = colour[e.kind] || colour.process;
+    const f = Math.hypot(v[0], v[1]), w = [v[0] / f, v[1] / f]; // which way the arrow points
+    const l = [a[0] / 4 + m[0] / 2 + z[0] / 4, a[1] / 4 + m[1] / 2 + z[1] / 4];
+    lines += `<path d="M${a[0]},${a[1]} Q${m[0]},${m[1]} ${z[0]},${z[1]}" fill="none" stroke="${col}" stroke-width="1.8"/>` +
+      `<path d="M${z[0]},${z[1]} l${-9 * w[0] - 4 * w[1]},${-9 * w[1] + 4 * w[0]} l${8 * w[1]},${-8 * w[0]} z" fill="${col}"/>`;
+    words += `<text class="edge" x="${l[0]}" y="${l[1] + 4}" text-anchor="middle" style="fill:${col}">${esc(e.kind)}</text>`;
+    list += `<li>${named(e.from)} before ${named(e.to)} (${esc(e.kind)}): ${esc(e.because)}</li>`;
   });
   c.edges.forEach((e, k) => {
-    const [x, y] = spot(k), t = cut(D.bars[e.from].text);
-    svg += `<g class="node" data-bar="${e.from}" style="cursor:pointer"><rect x="${x - 108}" y="${y - 20}" width="216" height="38" rx="5" fill="var(--panel)" stroke="var(--line)"/>` +
-      `<text x="${x}" y="${y - 5}" text-anchor="middle" font-weight="600">${name(e.from)}</text><text x="${x}" y="${y + 11}" text-anchor="middle">${esc(t)}</text></g>`;
+    const [x, y] = spots[k];
+    nodes += `<g class="node" data-bar="${e.from}" style="cursor:pointer"><rect x="${x - half.w}" y="${y - half.h}" width="${2 * half.w}" height="${2 * half.h}" rx="5" fill="var(--panel)" stroke="var(--line)"/>` +
+      `<text x="${x}" y="${y - 4}" text-anchor="middle" font-weight="600">${named(e.from)}</text><text x="${x}" y="${y + 12}" text-anchor="middle">${esc(cut(D.bars[e.from].text))}</text></g>`;
   });
   const div = document.createElement("div");
-  div.innerHTML = `<h2>${esc(c.name)}</h2><svg viewBox="0 0 ${W} ${H}">${svg}</svg><ol>${list}</ol>`;
+  div.innerHTML = `<h3>${esc(c.name)}</h3><svg viewBox="0 0 ${W} ${H}">${lines}${words}${nodes}</svg><ol>${list}</ol>`;
   div.querySelectorAll(".node").forEach((g) => (g.onclick = () => jump(+g.dataset.bar)));
   box.append(div);
   box.hidden = false;

@@ -18,6 +18,8 @@ pub struct Picture {
     pub why: Vec<String>,
     /// The units of time that make a second, if known.
     pub ticks_per_second: Option<u64>,
+    /// What comes before an operation's number: `op `, or `T` for transactions, as sentences call them.
+    pub label: &'static str,
     /// The operations, in the order of the history.
     pub bars: Vec<Bar>,
     /// The independent parts of the object, at least one.
@@ -59,6 +61,8 @@ pub enum Kind {
     Write,
     /// It failed, or was refused.
     Failed,
+    /// It arrived without being asked for: a response on a watch stream.
+    Arrival,
 }
 
 /// An independent part of the object.

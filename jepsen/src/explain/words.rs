@@ -15,8 +15,9 @@ pub(super) fn why(picture: &Picture, core: &[usize], verdict: &Verdict) -> Vec<S
     if let Some((offender, others)) = core.split_first() {
         why.extend(story(picture, *offender, others));
         let part = &picture.parts[picture.bars[*offender].part];
-        // A search that gave up has not come to the point.
-        if let Some(stuck) = part.stuck.as_ref().filter(|stuck| stuck.exhaustive) {
+        // A search that gave up has not come to the point, and one that ends elsewhere would confuse.
+        let tells = |stuck: &&Break| stuck.exhaustive && core.contains(&stuck.bar);
+        if let Some(stuck) = part.stuck.as_ref().filter(tells) {
             why.extend(stuck_at(picture, stuck, part.order.len()));
         }
     }

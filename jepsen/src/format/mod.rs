@@ -150,11 +150,26 @@ fn detect_json(text: &str, line: &str, inner: &str) -> Format {
     Format::Json
 }
 
+/// What to say of a file that might be anything.
+fn unrecognized(text: &str) -> FormatError {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    let first = lines.into_iter().find(|(_, line)| !line.is_empty() && !line.starts_with(';'));
+    let Some((line, begins)) = first else {
+        return FormatError::at_line(1, "expected a history, and nothing is here");
+    };
+    let shown: String = begins.chars().take(40).collect();
+    let why = format!(
+        "expected a history, not {shown:?}: operations in EDN such as {{:process 0, :type :invoke, :f :read}}, the same in \
+         JSON, lines of JSON, Jepsen's log, or texts of sessions (docs/formats.md has the formats; --format names one of \
+         edn, json, log, lines, etcd, case, sessions, dbcop, robustness)"
+    );
+    FormatError::at_line(line, why)
+}
+
 /// Reads a history in any format; `None` recognizes it.
 pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<Recording, FormatError> {
     let Some(format) = format.or_else(|| detect(text)) else {
-        let why = "expected a history in one of the formats edn, json, log, lines, etcd, case, sessions, dbcop or robustness";
-        return Err(FormatError::at_line(1, why));
+        return Err(unrecognized(text));
     };
     match format {
         Format::Edn => Ok(Recording::Named(jepsen::pair(edn::events(text)?, options)?)),

@@ -15,7 +15,8 @@ pub(super) fn of_names(
     transactions: Option<&TransactionReport>,
     describe: impl Fn(&Operation<Ask, Answer>) -> String,
 ) -> Picture {
-    let mut picture = Picture { parts: vec![Part::default()], ..Picture::default() };
+    let label = if transactions.is_some() { "T" } else { "op " };
+    let mut picture = Picture { parts: vec![Part::default()], label, ..Picture::default() };
     picture.bars = history
         .operations
         .iter()

@@ -97,7 +97,7 @@ fn report_of(
     transactions: Option<TransactionReport>,
     settings: &Settings<'_>,
 ) -> Report {
-    let evidence = evidence(&verdict, history, describe);
+    let evidence = evidence(&verdict, history, |index| format!("T{index}"), describe);
     let picture = is_drawn(&verdict, settings)
         .then(|| picture::of_names(history, &verdict, transactions.as_ref(), describe));
     let transactions = transactions.map(Box::new);

@@ -13,7 +13,7 @@ use super::states::States;
 use super::window::Window;
 use super::{Exhausted, Limits};
 use crate::history::{History, Operation};
-use crate::model::Model;
+use crate::model::{Model, Refutation};
 use crate::verdict::{Verdict, Violation};
 
 /// Judges a history: is it linearizable for this model?
@@ -149,6 +149,10 @@ impl<M: Model> Part<'_, M> {
             Outcome::Linearizable => Found::Linearizable,
             Outcome::Refuted(deepest) => {
                 let stuck = window.returns[deepest.at].operation as usize;
+                if let Some(simplest) = limits.explain.then(|| model.simplest(&self.operations)).flatten() {
+                    let Refutation { operations, sentence } = simplest;
+                    return Found::Refuted(self.violation("not-linearizable", operations, sentence));
+                }
                 let core = if limits.explain {
                     shrink::shrink(model, &self.operations, stuck, limits)
                 } else {
