@@ -143,6 +143,38 @@ fn members_are_listed_and_healthy() {
     }
 }
 
+#[test]
+#[cfg_attr(no_etcdctl, ignore = "etcdctl is not on PATH: apt-get install etcd-client")]
+fn members_have_the_same_checksum_of_what_they_hold() {
+    let (cluster, etcdctl) = cluster_of(3);
+    for number in 0..20 {
+        assert_eq!(etcdctl.ok(&["put", &format!("key{}", number % 7), &number.to_string()]), "OK\n");
+    }
+    // Whoever has answered a read has applied what was written before.
+    for endpoint in cluster.endpoints() {
+        assert_eq!(Etcdctl::new(&[endpoint]).ok(&["get", "key5"]), "key5\n19\n");
+    }
+    let hashes = |revision: &str| {
+        let said = etcdctl.ok(&["endpoint", "hashkv", "--rev", revision]);
+        let hashes: Vec<String> =
+            said.lines().filter_map(|line| line.split(", ").nth(1).map(str::to_owned)).collect();
+        assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "at {revision}: {said}");
+        hashes[0].clone()
+    };
+    assert_eq!(hashes("0"), hashes("21"), "the present revision");
+    assert_ne!(hashes("20"), hashes("21"));
+    let before = hashes("20");
+    let _ = etcdctl.ok(&["compact", "15"]);
+    for endpoint in cluster.endpoints() {
+        assert_eq!(Etcdctl::new(&[endpoint]).ok(&["get", "key5"]), "key5\n19\n");
+    }
+    assert_ne!(hashes("20"), before, "what is forgotten does not count");
+    for (revision, why) in [("14", "compacted"), ("99", "future revision")] {
+        let refused = etcdctl.run(&["endpoint", "hashkv", "--rev", revision]);
+        assert!(refused.code != Some(0) && refused.stderr.contains(why), "{refused:?}");
+    }
+}
+
 /// Every member reports its own id, and all the same leader.
 fn statuses_agree(etcdctl: &Etcdctl, list: &str, members: usize) {
     let status = etcdctl.ok(&["endpoint", "status"]);

@@ -89,6 +89,7 @@ pub(crate) fn unary<C: Clock, R: From<UnaryReply>>(
         Rpc::MemberPromote => answer!(Api::member_promote),
         Rpc::MemberDemote => answer!(Api::member_demote),
         Rpc::Status => answer!(Api::status),
+        Rpc::HashKv => answer!(Api::hash_kv),
         Rpc::MoveLeader => answer!(Api::move_leader),
         Rpc::Alarm => answer!(Api::alarm),
         Rpc::HealthCheck => {

@@ -67,6 +67,7 @@ rpcs! {
     MemberPromote: "etcdserverpb.Cluster", "MemberPromote", "unary";
     MemberDemote: "quoratepb.Membership", "MemberDemote", "unary";
     Status: "etcdserverpb.Maintenance", "Status", "unary";
+    HashKv: "etcdserverpb.Maintenance", "HashKV", "unary";
     MoveLeader: "etcdserverpb.Maintenance", "MoveLeader", "unary";
     Alarm: "etcdserverpb.Maintenance", "Alarm", "unary";
     HealthCheck: "grpc.health.v1.Health", "Check", "unary";

@@ -67,7 +67,8 @@
 //!   nested deeper than 128. The API layer refuses the former before it gets into the log, as etcd does;
 //!   the latter no client can encode.
 //! * A lease's remaining time is not replicated: a new leader lets every lease live for its full time.
-//! * Not here: users and roles; the checksum of etcd's HashKV; ranges in streams.
+//! * The checksum of HashKV is equal on equal members, but not the one that etcd would have.
+//! * Not here: users and roles; ranges in streams.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -99,8 +100,10 @@ pub use error::Error;
 pub use key::{Key, KeyRange, RangeEnd, Value};
 pub use key_value::KeyValue;
 pub use member::{Member, MemberChange, Members};
-pub use query::{Query, RangeQuery, RevisionFilter, Sort, SortBy, WatchRequest};
-pub use response::{Applied, Event, EventKind, LeaseResponse, RangeResponse, Response, WatchUpdate};
+pub use query::{HashPoint, HashQuery, Query, RangeQuery, RevisionFilter, Sort, SortBy, WatchRequest};
+pub use response::{
+    Applied, Event, EventKind, HashResponse, LeaseResponse, RangeResponse, Response, WatchUpdate,
+};
 pub use revision::{LeaseId, Revision};
 pub use snapshot::{SnapshotCursor, SnapshotHead, SnapshotPart};
 pub use store::{ImportError, Store, StoreCopy, WatchId};

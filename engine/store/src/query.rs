@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Txn;
-use crate::key::KeyRange;
+use crate::key::{Key, KeyRange};
 use crate::revision::{LeaseId, Revision};
 
 /// A question about one state of the store.
@@ -26,6 +26,30 @@ pub enum Query {
     Members,
     /// The alarms that are on.
     Alarms,
+    /// A checksum over the versions of all keys, or a part of it.
+    Hash(HashQuery),
+}
+
+/// A part of a checksum: a walk over millions of keys is asked for in parts, so that nobody has to wait for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashQuery {
+    /// At which state; zero is the present one. All parts name the same.
+    pub revision: Revision,
+    /// Where the part before ended; `None` for the first.
+    pub behind: Option<HashPoint>,
+    /// End this part after about so many bytes.
+    pub bytes_max: u64,
+}
+
+/// Where a part of a checksum has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashPoint {
+    /// The key of the last version that went in.
+    pub key: Key,
+    /// Its revision.
+    pub revision: Revision,
+    /// The checksum up to there.
+    pub so_far: u64,
 }
 
 /// Which versions of which keys, in which order.

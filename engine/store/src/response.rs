@@ -9,6 +9,7 @@ use crate::command::AlarmKind;
 use crate::key::Key;
 use crate::key_value::KeyValue;
 use crate::member::Member;
+use crate::query::HashPoint;
 use crate::revision::{LeaseId, Revision};
 
 /// The answer to a command or a query.
@@ -58,6 +59,21 @@ pub enum Response {
     /// To a question for alarms: those that are on, by member and kind. To an alarm command: the alarm
     /// that it raised or cleared; none if it was so already.
     Alarms(Vec<(u64, AlarmKind)>),
+    /// To a question for a checksum.
+    Hash(HashResponse),
+}
+
+/// A part of a checksum. Parts belong together only if all have the same compacted revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashResponse {
+    /// The state that it is of.
+    pub revision: Revision,
+    /// The compacted revision: what came before does not count.
+    pub compact_revision: Revision,
+    /// The checksum, if this was the last part.
+    pub hash: u64,
+    /// Where to go on, if it was not.
+    pub next: Option<HashPoint>,
 }
 
 /// The answer to a range query.

@@ -91,6 +91,7 @@ impl Store {
             })),
             Query::Members => Response::Members(self.members.iter().cloned().collect()),
             Query::Alarms => Response::Alarms(self.alarms.list()),
+            Query::Hash(hash) => Response::Hash(self.mvcc.hash(hash)?),
         })
     }
 

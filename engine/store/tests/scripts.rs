@@ -596,6 +596,7 @@ fn print_response(response: &Response) -> String {
             }
         }
         Response::Joined { id } => format!("joined as {id}\n"),
+        Response::Hash(hash) => format!("checksum {:x} at {}\n", hash.hash, hash.revision),
         Response::Alarms(alarms) => {
             format!("alarms {}\n", list(alarms.iter().map(|(member, kind)| format!("{kind:?} of {member}"))))
         }

@@ -22,6 +22,7 @@ pub async fn unary(api: &Api, path: &str, bytes: &[u8]) -> Result<Bytes, Error> 
         "/etcdserverpb.Cluster/MemberAdd" => encode(&api.member_add(decode(bytes), none).await?),
         "/etcdserverpb.Cluster/MemberRemove" => encode(&api.member_remove(decode(bytes), none).await?),
         "/etcdserverpb.Cluster/MemberPromote" => encode(&api.member_promote(decode(bytes), none).await?),
+        "/etcdserverpb.Maintenance/HashKV" => encode(&api.hash_kv(decode(bytes), none).await?),
         "/etcdserverpb.Maintenance/MoveLeader" => encode(&api.move_leader(decode(bytes), none).await?),
         path if path.ends_with("/MemberDemote") => encode(&api.member_demote(decode(bytes), none).await?),
         other => panic!("no client here calls {other}"),

@@ -1,10 +1,10 @@
-//! etcd's Maintenance service: so far, status, alarms and the hand-over of leadership.
+//! etcd's Maintenance service: so far, status, alarms, checksums and the hand-over of leadership.
 
 use quorate_node::Clock;
 use quorate_proto::etcdserverpb as pb;
 use quorate_proto::etcdserverpb::alarm_request::AlarmAction;
 use quorate_replica::{Body, Consistency, Request};
-use quorate_store::{AlarmKind, Command, Query, Response};
+use quorate_store::{AlarmKind, Command, HashPoint, HashQuery, HashResponse, Query, Response, Revision};
 
 use super::{Api, Metadata};
 use crate::error::Error;
@@ -41,6 +41,50 @@ impl<C: Clock> Api<C> {
             db_size_quota: bytes(status.quota_bytes),
             downgrade_info: Some(pb::DowngradeInfo::default()),
         })
+    }
+
+    /// A checksum over the keys that this member holds, to compare members by. Asked of the node in parts: others are
+    /// served in between.
+    pub async fn hash_kv(
+        &self,
+        request: pb::HashKvRequest,
+        metadata: Metadata,
+    ) -> Result<pb::HashKvResponse, Error> {
+        self.admit(metadata)?;
+        let mut revision = Revision(request.revision);
+        let (mut behind, mut compacted) = (None, None);
+        loop {
+            let (header, part) = self.hash_part(revision, behind.take()).await?;
+            revision = part.revision;
+            if *compacted.get_or_insert(part.compact_revision) != part.compact_revision {
+                // What was forgotten meanwhile must not count: from the beginning.
+                compacted = None;
+                continue;
+            }
+            if part.next.is_some() {
+                behind = part.next;
+                continue;
+            }
+            return Ok(pb::HashKvResponse {
+                header: Some(header),
+                hash: (part.hash ^ part.hash >> 32) as u32,
+                compact_revision: part.compact_revision.0,
+                hash_revision: revision.0,
+            });
+        }
+    }
+
+    async fn hash_part(
+        &self,
+        revision: Revision,
+        behind: Option<HashPoint>,
+    ) -> Result<(pb::ResponseHeader, HashResponse), Error> {
+        let query = Query::Hash(HashQuery { revision, behind, bytes_max: HASHED_AT_ONCE_BYTES });
+        let consistency = Consistency::Serializable;
+        match self.ask_store(Request::Query { query, consistency }).await? {
+            (header, Response::Hash(part)) => Ok((header, part)),
+            (_, other) => unreachable!("a question for a checksum was answered with {other:?}"),
+        }
     }
 
     /// Hands leadership to a voter; answered when that one leads. Only the leader does it.
@@ -107,6 +151,9 @@ impl<C: Clock> Api<C> {
         }
     }
 }
+
+/// How much of the store goes into a checksum while others wait: some tenths of a millisecond.
+const HASHED_AT_ONCE_BYTES: u64 = 512 << 10;
 
 fn alarm_kind(wire: i32) -> Option<AlarmKind> {
     match pb::AlarmType::try_from(wire) {

@@ -22,6 +22,7 @@
 //! The work is thus proportional to what is removed. The versions visible at the compacted revision
 //! stay, and so do its events, tombstones among them (etcd #18089, #19179: a watch may start there).
 
+mod checksum;
 mod copy;
 mod history;
 mod present;
