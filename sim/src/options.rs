@@ -109,10 +109,12 @@ pub struct FaultMix {
     pub cut_at_commit: u32,
     /// Of a million new leaders, how many are left behind: what they hear comes late, and their clock with it.
     pub left_behind: u32,
+    /// Of a million members that were sent a snapshot, how many lose power when it is on their disk.
+    pub crash_at_snapshot: u32,
 }
 
 /// The kinds of faults.
-pub const FAULTS: [&str; 25] = [
+pub const FAULTS: [&str; 26] = [
     "partition",
     "one-way",
     "bridge",
@@ -120,6 +122,7 @@ pub const FAULTS: [&str; 25] = [
     "isolate",
     "clog",
     "lossy",
+    "letters",
     "disconnect",
     "crash",
     "rolling-restart",
@@ -178,6 +181,8 @@ impl Options {
             0..8 => options.profile_of_leaders_that_fall(),
             8..20 => options.profile_of_leaders_left_behind(),
             20..28 => options.profile_of_slow_watchers(),
+            28..38 => options.profile_of_old_letters(random),
+            38..46 => options.profile_of_members_far_behind(random),
             _ => {}
         }
         options
@@ -192,6 +197,7 @@ impl Options {
         self.inflight_max = 8;
         self.without(None);
         self.network = Quality { delay: Duration::from_millis(2), loss: 0, ..self.network };
+        self.shorten_links();
         self.load.clients = 2;
         self.load.think = Duration::from_millis(100);
         self.faults = FaultMix {
@@ -225,6 +231,54 @@ impl Options {
         self.load.think = Duration::from_millis(2);
     }
 
+    /// What was said long ago arrives again, at members that have changed their parts, their terms, or restarted
+    /// since: acknowledgements, votes, appends and answers that were true once.
+    fn profile_of_old_letters(&mut self, random: &mut Random) {
+        self.members = self.members.max(3);
+        self.network.jitter = self.election_timeout / 40;
+        self.network.duplication = random.pick(&[30_000, 300_000]);
+        self.faults.interval = self.election_timeout * random.pick(&[2, 5]);
+        self.faults.duration = self.election_timeout * random.pick(&[1, 2]);
+        self.faults.hunt = random.pick(&[0, 300_000]);
+        self.weigh("crash", 4);
+        self.weigh("transfer", random.pick(&[0, 2]));
+    }
+
+    /// Snapshots all the time, for members that are kept from the log: deposed leaders full of entries that nobody
+    /// else has, followers behind bad links, and those who lose power when a snapshot has just arrived.
+    fn profile_of_members_far_behind(&mut self, random: &mut Random) {
+        self.members = self.members.max(3);
+        self.election_timeout = Duration::from_millis(random.pick(&[100, 300]));
+        self.shorten_links();
+        self.snapshot_entries = random.pick(&[4, 8]);
+        self.catchup_entries = random.pick(&[0, 1, 4]);
+        self.without(None);
+        for fault in ["partition", "isolate", "one-way", "crash", "letters"] {
+            self.weigh(fault, random.pick(&[0, 1, 4]));
+        }
+        self.weigh("isolate", 4);
+        self.faults.interval = self.election_timeout * random.pick(&[3, 8]);
+        self.faults.duration = self.election_timeout * random.pick(&[2, 5]);
+        self.faults.crash_at_snapshot = 400_000;
+        self.faults.hunt = random.pick(&[0, 300_000]);
+        self.load.clients = 10;
+        self.load.think = Duration::from_millis(random.pick(&[2, 20]));
+        self.load.patience = self.election_timeout * 4;
+    }
+
+    /// Makes the links fit a shorter election timeout than they were drawn for.
+    fn shorten_links(&mut self) {
+        let slowest = self.election_timeout / 40;
+        self.network.delay = self.network.delay.min(slowest);
+        self.network.jitter = self.network.jitter.min(slowest);
+    }
+
+    /// How heavy one kind of faults is.
+    fn weigh(&mut self, fault: &str, heavy: u32) {
+        let at = FAULTS.iter().position(|name| *name == fault);
+        self.faults.weights[at.expect("it is in the list of faults")] = heavy;
+    }
+
     /// The members.
     #[must_use]
     pub fn member_ids(&self) -> Vec<NodeId> {
@@ -246,7 +300,8 @@ impl Options {
             }
         }
         if fault.is_none() {
-            (self.faults.hunt, self.faults.cut_at_commit, self.faults.left_behind) = (0, 0, 0);
+            (self.faults.hunt, self.faults.cut_at_commit) = (0, 0);
+            (self.faults.left_behind, self.faults.crash_at_snapshot) = (0, 0);
         }
     }
 
@@ -336,7 +391,7 @@ fn draw_faults(random: &mut Random, election_timeout: Duration) -> FaultMix {
     for weight in operations {
         *weight = random.pick(&[0, 1, 4]);
     }
-    FaultMix { interval, duration, weights, hunt, cut_at_commit: 0, left_behind: 0 }
+    FaultMix { interval, duration, weights, hunt, cut_at_commit: 0, left_behind: 0, crash_at_snapshot: 0 }
 }
 
 impl fmt::Display for Options {
@@ -356,7 +411,8 @@ impl fmt::Display for Options {
         write_weights(f, &WORKLOADS, &load.mix)?;
         write!(f, " watch-pause={:?} kept={}", load.watch_pause, load.kept)?;
         write!(f, " faults every {:?} for {:?}, hunt={} ", faults.interval, faults.duration, faults.hunt)?;
-        write!(f, "cut-at-commit={} left-behind={}: ", faults.cut_at_commit, faults.left_behind)?;
+        write!(f, "cut-at-commit={} left-behind={} ", faults.cut_at_commit, faults.left_behind)?;
+        write!(f, "crash-at-snapshot={}: ", faults.crash_at_snapshot)?;
         write_weights(f, &FAULTS, &faults.weights)
     }
 }

@@ -131,7 +131,7 @@ impl Overrides {
 /// Whether a fault can strike a cluster of so many members within the fault budget.
 fn is_survivable(fault: &str, members: u64) -> bool {
     // Of two members none may be impaired; a single one may, since it can wait for itself.
-    let links = ["lossy", "clog", "one-way"].contains(&fault);
+    let links = ["lossy", "letters", "clog", "one-way"].contains(&fault);
     let peers = ["partition", "bridge", "flap", "isolate", "transfer", "lost-disk"].contains(&fault);
     let impairs = ["crash", "rolling-restart", "pause", "slow-cpu", "slow-disk", "full-disk", "failed-sync"];
     let damages = ["read-errors", "bit-rot", "misdirected-write"];

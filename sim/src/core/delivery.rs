@@ -9,7 +9,11 @@ use crate::trace::{Arrow, Event as Traced};
 
 impl Simulation {
     pub(super) fn deliver(&mut self, from: NodeId, to: NodeId, sent: Time, message: Message) {
-        let delivered = self.network.connected(from, to) && self.member(to).is_up();
+        // The calm begins with a network that has forgotten the storm: letters of a leader that is gone would keep
+        // its followers waiting for it for as long as they arrive.
+        let storm_ends = Time::ZERO + self.options.storm;
+        let forgotten = sent < storm_ends && self.time > storm_ends + self.options.election_timeout;
+        let delivered = !forgotten && self.network.connected(from, to) && self.member(to).is_up();
         let arrives = Some(self.time);
         self.trace.arrow(|| Arrow {
             sent,
@@ -24,6 +28,7 @@ impl Simulation {
         }
         let message =
             if self.codec_random.chance(self.options.codec) { self.recode(message) } else { message };
+        self.invariants.on_deliver(from, to, sent, self.time, &message);
         let line = crate::messages::line(&message);
         self.input(to, Input::Message { from, message });
         self.note(Traced::Deliver { from, to, message: line }, Some(to));

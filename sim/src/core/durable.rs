@@ -55,6 +55,10 @@ impl Simulation {
             self.invariants.on_snapshot_saved(node, position.index.0);
             if position.index.0 > self.member(node).status.applied {
                 self.coverage.on_installed();
+                if let Some(nemesis) = &mut self.nemesis {
+                    nemesis.on_installed(self.time, node);
+                }
+                self.schedule_nemesis();
             }
         }
         self.input(node, Input::SnapshotSaved { position, sequence });

@@ -173,7 +173,7 @@ impl Simulation {
             script,
             known: Known::default(),
             recorder: Recorder::default(),
-            invariants: Invariants::new(&options.member_ids()),
+            invariants: Invariants::new(options),
             liveness: None,
             phase: calm::Phase::Storm,
             trace,

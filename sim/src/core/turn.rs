@@ -103,7 +103,8 @@ impl Simulation {
             Output::Persist(write) => {
                 let Simulation { members, invariants, time, .. } = self;
                 let member = &mut members[place(node)];
-                let check = invariants.on_write(node, &write, || member.clock.reading(*time));
+                let commit = member.replica.as_ref().map_or(0, |replica| replica.status().raft.commit.0);
+                let check = invariants.on_write(node, &write, commit, || member.clock.reading(*time));
                 member.storage.enqueue(write);
                 self.demand(check);
             }
@@ -135,8 +136,9 @@ impl Simulation {
         let member = &mut members[place(node)];
         let Some(replica) = &member.replica else { return };
         let now = replica.status().into();
+        let check = invariants.on_turn(node, replica, &now, member.clock.now(time));
         if now == member.status {
-            return;
+            return self.demand(check);
         }
         let before = std::mem::replace(&mut member.status, now);
         let leads = now.leader == node.0 && before.leader != node.0;
@@ -156,7 +158,7 @@ impl Simulation {
         let pending = replica.status().pending;
         let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled: self.queue.len() };
         let askers = self.options.load.clients + MEMBERS_MAX as u64;
-        let check = invariants.on_status(&before, &now, replica.store());
+        let check = check.and_then(|()| invariants.on_status(&before, &now, replica));
         let check = check.and_then(|()| invariants.on_waiting(node, waiting, askers));
         self.coverage.on_status(&before, &now, self.members.iter().map(|member| member.status));
         self.demand(check);

@@ -24,7 +24,7 @@ pub struct Quality {
     pub jitter: Duration,
     /// How many of a million messages are lost.
     pub loss: u32,
-    /// How many of a million messages arrive twice.
+    /// How many of a million messages arrive twice, the second time after a detour of ten jitters or many more.
     pub duplication: u32,
     /// How many of a million messages may be overtaken, after a detour of ten jitters.
     pub reordering: u32,
@@ -115,9 +115,11 @@ impl Network {
             arrival = arrival.max(Time(link.last.0 + 1));
             link.last = arrival;
         }
-        let second = dice
-            .chance(quality.duplication)
-            .then(|| arrival + dice.exponential_duration(quality.jitter * 10));
+        let second = dice.chance(quality.duplication).then(|| {
+            // Some come when nobody thinks of them any more: terms, leaders and processes later.
+            let detour = dice.pick(&[10, 10, 40, 400]);
+            arrival + dice.exponential_duration(quality.jitter * detour)
+        });
         Arrivals { first: Some(arrival), second }
     }
 
@@ -258,6 +260,11 @@ impl Letter {
     #[must_use]
     pub fn named(name: &str) -> Option<Letter> {
         LETTERS.iter().position(|(other, _)| *other == name).map(Letter)
+    }
+
+    /// One of them, but for all of them together.
+    pub fn any_of(random: &mut Random) -> Letter {
+        Letter(random.between(1, LETTERS.len() as u64 - 1) as usize)
     }
 
     /// Its name.

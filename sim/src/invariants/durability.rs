@@ -9,11 +9,9 @@
 //!
 //! These see in the first second of a run what would otherwise take a lost write at the end of thousands.
 
-use std::collections::BTreeSet;
+use quorate_raft::{Index, NodeId, Term};
 
-use quorate_raft::{Configuration, Index, NodeId, Term};
-
-use super::logs::{Logs, MemberLog};
+use super::logs::{Logs, MemberLog, quorum};
 use super::{Check, broken};
 
 /// A member acknowledges entries.
@@ -60,19 +58,16 @@ pub fn vote(logs: &Logs, from: NodeId, to: NodeId, term: Term) -> Check {
 pub fn commit(logs: &Logs, node: NodeId, first: u64) -> Check {
     for index in first + 1..=logs.chosen_len() {
         let chosen = logs.chosen(index).expect("just chosen");
-        let holds = |node: &NodeId| {
-            let log = logs.log(*node);
+        let holds = |node: NodeId| {
+            let log = logs.log(node);
             log.is_durable(index) && log.link(index).is_some_and(|link| link.chain == chosen.chain)
         };
         // A configuration that came after the entry may have been in force when it was committed.
         let later = logs.in_force(node, index + 1..=logs.log(node).last());
         let mut possible = std::iter::once(logs.configuration(node, index)).chain(later);
-        let majority =
-            |voters: &BTreeSet<NodeId>| voters.iter().filter(|node| holds(node)).count() * 2 > voters.len();
-        let agreed = |it: &Configuration| majority(&it.voters) && (!it.is_joint() || majority(&it.outgoing));
-        if !possible.any(agreed) {
+        if !possible.any(|configuration| quorum(configuration, holds)) {
             let voters = &logs.configuration(node, index).voters;
-            let holders = voters.iter().filter(|node| holds(node)).count();
+            let holders = voters.iter().filter(|node| holds(**node)).count();
             return broken("durable commits", || {
                 format!(
                     "entry {index}@{} is committed and on the disks of {holders} of {} voters only",

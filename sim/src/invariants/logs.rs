@@ -4,7 +4,7 @@
 //! Each entry is one number: a hash of the entry and of the number before it. Two logs are equal up to an
 //! index if and only if (up to collisions) their numbers at that index are equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use quorate_raft::{Configuration, Entry, NodeId, Payload, Role, Term, WriteId};
@@ -64,6 +64,13 @@ pub struct Logs {
     configurations: BTreeMap<(u64, u64), Configuration>,
     logs: [MemberLog; MEMBERS_MAX],
     chosen: Vec<Chosen>,
+}
+
+/// Whether a quorum of a configuration is so: a majority of its voters, and of those it replaces (Raft §6).
+pub fn quorum(configuration: &Configuration, is_so: impl Fn(NodeId) -> bool) -> bool {
+    let majority =
+        |voters: &BTreeSet<NodeId>| voters.iter().filter(|id| is_so(**id)).count() * 2 > voters.len();
+    majority(&configuration.voters) && (!configuration.is_joint() || majority(&configuration.outgoing))
 }
 
 impl Logs {

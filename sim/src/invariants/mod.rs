@@ -7,17 +7,25 @@
 //! What clients see (linearizability, revisions, watch streams) is judged at the end of a run by
 //! `quorate_jepsen`.
 
+mod asked_around;
 mod bounded;
+mod candidacy;
+mod confirmed_reads;
 mod durability;
+mod elected_by_quorum;
 mod election_safety;
+mod follows_who_leads;
 mod hand_over;
 mod leader_completeness;
+mod leading;
 mod lease_expiry;
 mod liveness;
 pub mod locks;
 mod log_matching;
 mod logs;
+mod membership_in_force;
 mod monotonic;
+mod own_term;
 mod revisions;
 mod snapshot_equivalence;
 mod state_hash;
@@ -25,15 +33,15 @@ mod state_machine_safety;
 mod storm;
 mod vote_once;
 
-use quorate_raft::{Body, NodeId, Role, WriteId};
-use quorate_replica::{Message, Saved, Write};
-use quorate_store::Store;
+use quorate_raft::{Body, Instant, NodeId, Role, WriteId};
+use quorate_replica::{Message, Replica, Saved, Write};
 
 pub use bounded::Waiting;
 pub use lease_expiry::Readings;
 pub use liveness::{Liveness, Member, TIMEOUTS_MAX, converged};
 use logs::Logs;
 
+use crate::options::Options;
 use crate::time::Time;
 use crate::trace::StatusLine;
 
@@ -90,6 +98,10 @@ pub struct Invariants {
     logs: Logs,
     elections: election_safety::ElectionSafety,
     votes: vote_once::VoteOnce,
+    asked_around: asked_around::AskedAround,
+    follows: follows_who_leads::FollowsWhoLeads,
+    reads: confirmed_reads::ConfirmedReads,
+    leading: leading::Leading,
     hand_over: hand_over::HandOver,
     matching: log_matching::LogMatching,
     hashes: state_hash::StateHash,
@@ -102,9 +114,13 @@ pub struct Invariants {
 impl Invariants {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(founders: &[NodeId]) -> Invariants {
+    pub fn new(options: &Options) -> Invariants {
         Invariants {
-            logs: Logs::new(founders),
+            logs: Logs::new(&options.member_ids()),
+            asked_around: asked_around::AskedAround::new(options.pre_vote),
+            follows: follows_who_leads::FollowsWhoLeads::default(),
+            reads: confirmed_reads::ConfirmedReads::default(),
+            leading: leading::Leading::new(options.election_timeout),
             elections: election_safety::ElectionSafety::default(),
             votes: vote_once::VoteOnce::default(),
             hand_over: hand_over::HandOver::default(),
@@ -120,6 +136,8 @@ impl Invariants {
     /// A member loses power.
     pub fn on_crash(&mut self, node: NodeId) {
         self.logs.crash(node);
+        self.follows.on_crash(node);
+        self.leading.on_crash(node);
     }
 
     /// A member starts from this.
@@ -130,9 +148,10 @@ impl Invariants {
         self.matching.check(&self.logs, node, quorate_raft::Index(1))
     }
 
-    /// A member writes this. `reading` is its clock's now.
-    pub fn on_write(&mut self, node: NodeId, write: &Write, reading: impl Fn() -> u64) -> Check {
+    /// A member, whose commit index is there, writes this. `reading` is its clock's now.
+    pub fn on_write(&mut self, node: NodeId, write: &Write, commit: u64, reading: impl Fn() -> u64) -> Check {
         self.logs.write(node, write)?;
+        own_term::on_write(&self.logs, node, write, commit)?;
         self.leases.on_write(node, write, reading);
         match write.entries.first() {
             Some(first) => self.matching.check(&self.logs, node, first.index),
@@ -153,6 +172,8 @@ impl Invariants {
     /// A member says this to a peer.
     pub fn on_send(&mut self, from: NodeId, to: NodeId, message: &Message) -> Check {
         let Message::Raft(message) = message else { return Ok(()) };
+        self.reads.on_send(&self.logs, from, to, message)?;
+        self.asked_around.on_send(&self.logs, from, message)?;
         match message.body {
             Body::VoteReply { granted: true } => {
                 self.votes.on_vote(from, to, message.term)?;
@@ -167,15 +188,33 @@ impl Invariants {
         }
     }
 
-    /// A member stands here after an event; before it, it stood there. Its store can be looked into.
-    pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine, store: &Store) -> Check {
+    /// What one member said to another then has arrived.
+    pub fn on_deliver(&mut self, from: NodeId, to: NodeId, sent: Time, now: Time, message: &Message) {
+        let Message::Raft(message) = message else { return };
+        self.follows.on_deliver(from, to, message);
+        self.asked_around.on_deliver(from, to, message);
+        self.reads.on_deliver(from, to, sent, now, message);
+    }
+
+    /// A member after a turn, by whose clock it is now.
+    pub fn on_turn(&mut self, node: NodeId, replica: &Replica, line: &StatusLine, now: Instant) -> Check {
+        self.follows.on_turn(node, line)?;
+        self.leading.on_turn(node, replica.raft(), now)
+    }
+
+    /// A member stands here after an event; before it, it stood there. It can be looked into.
+    pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine, replica: &Replica) -> Check {
         let node = NodeId(now.node);
         monotonic::on_status(before, now)?;
         if (now.last, now.last_term) != (before.last, before.last_term) {
             self.logs.on_last(node, now);
+            membership_in_force::check(&self.logs, node, replica.raft().configuration())?;
         }
+        candidacy::on_status(&self.logs, before, now)?;
+        own_term::on_status(&self.logs, before, now)?;
         if now.role == Role::Leader && (before.role != Role::Leader || before.term != now.term) {
             self.elections.on_leader(node, now.term)?;
+            elected_by_quorum::on_leader(&self.logs, &self.votes, node, now.term)?;
             leader_completeness::on_leader(&self.logs, node, now.term)?;
         }
         self.logs.on_role(node, now);
@@ -186,6 +225,7 @@ impl Invariants {
             self.leases.on_chosen(now.commit, &self.logs)?;
         }
         if now.applied > before.applied {
+            let store = replica.store();
             self.hashes.on_applied(node, now.applied, store.state_hash())?;
             self.revisions.on_applied(node, before, now)?;
             self.snapshots.on_applied(node, now.applied, || store.content_hash())?;

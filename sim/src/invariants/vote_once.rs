@@ -14,6 +14,11 @@ pub struct VoteOnce {
 }
 
 impl VoteOnce {
+    /// For whom a member was seen to vote in a term.
+    pub fn vote(&self, voter: NodeId, term: u64) -> Option<NodeId> {
+        self.votes.get(&(voter, term)).copied()
+    }
+
     /// A member grants its vote.
     pub fn on_vote(&mut self, voter: NodeId, candidate: NodeId, term: Term) -> Check {
         let voted = *self.votes.entry((voter, term.0)).or_insert(candidate);

@@ -108,6 +108,7 @@ pub struct Nemesis {
     hunt: u32,
     cut_at_commit: u32,
     left_behind: u32,
+    crash_at_snapshot: u32,
     election_timeout: Duration,
     faults_lasting: Duration,
     /// What has begun so far, aimed at whom it struck.
@@ -134,6 +135,7 @@ impl Nemesis {
         nemesis.hunt = options.faults.hunt;
         nemesis.cut_at_commit = options.faults.cut_at_commit;
         nemesis.left_behind = options.faults.left_behind;
+        nemesis.crash_at_snapshot = options.faults.crash_at_snapshot;
         nemesis
     }
 
@@ -148,6 +150,7 @@ impl Nemesis {
             hunt: 0,
             cut_at_commit: 0,
             left_behind: 0,
+            crash_at_snapshot: 0,
             election_timeout: options.election_timeout,
             faults_lasting: options.faults.duration,
             begun: Vec::new(),
@@ -229,6 +232,16 @@ impl Nemesis {
         }
     }
 
+    /// A snapshot that a member was sent is on its disk: perhaps it loses power before anything that comes after it
+    /// is there, too.
+    pub fn on_installed(&mut self, time: Time, node: NodeId) {
+        if self.crash_at_snapshot > 0 && self.random.chance(self.crash_at_snapshot) {
+            let at = time + self.random.exponential_duration(self.quality.delay);
+            let lasts = self.random.exponential_duration(self.election_timeout);
+            self.schedule(Step { at, lasts, fault: Fault::Crash(Target::Node(node)) });
+        }
+    }
+
     fn strike_soon(&mut self, time: Time, node: NodeId) {
         let round_trip = (self.quality.delay + self.quality.jitter) * 2;
         let target = Target::Node(node);
@@ -250,7 +263,9 @@ impl Nemesis {
     /// What the leader hears from its peers comes late or never, its clock goes slowly or stands still, and
     /// clients reach it all the time. The others elect another one meanwhile.
     fn leave_behind(&mut self, time: Time, node: NodeId) {
-        let at = time + self.random.exponential_duration(self.election_timeout * 3);
+        // Before it has done anything, or in the middle of its work.
+        let after = self.random.pick(&[self.quality.delay * 4, self.election_timeout * 3]);
+        let at = time + self.random.exponential_duration(after);
         let lasts = self.random.duration(self.election_timeout * 2, self.election_timeout * 12);
         let target = Target::Node(node);
         let rate = self.random.pick(&[0, 0, TRUE_RATE / 10, TRUE_RATE / 2]);
@@ -268,8 +283,10 @@ impl Nemesis {
             1 => Fault::Clog { links: to.and(from) },
             2 => Fault::Clog { links: from },
             _ => {
-                // It is heard no more, and hears later what was said before.
-                self.schedule(Step { at, lasts, fault: both(false) });
+                // It is heard no more, and hears later what was said before: while what it asks is lost, answers
+                // arrive to what it had asked.
+                let soon = at + self.random.exponential_duration(self.quality.delay * 4);
+                self.schedule(Step { at: soon, lasts: lasts + self.election_timeout, fault: both(false) });
                 Fault::Clog { links: to }
             }
         };
@@ -284,7 +301,7 @@ impl Nemesis {
     /// The storm is over: undoes everything and forgets the rest of the schedule.
     pub fn finish(&mut self, world: &mut dyn World) {
         self.plan.clear();
-        (self.hunt, self.cut_at_commit, self.left_behind) = (0, 0, 0);
+        (self.hunt, self.cut_at_commit, self.left_behind, self.crash_at_snapshot) = (0, 0, 0, 0);
         while !self.active.is_empty() {
             self.end(0, world);
         }

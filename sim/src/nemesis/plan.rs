@@ -7,7 +7,7 @@ use quorate_raft::NodeId;
 use super::Step;
 use super::fault::{DiskFailure, Fault, Target};
 use crate::env::clock::TRUE_RATE;
-use crate::env::network::{LinkSet, Quality};
+use crate::env::network::{Letter, LinkSet, Meddling, Quality};
 use crate::fault_budget::NodeSet;
 use crate::options::Options;
 use crate::random::Random;
@@ -63,6 +63,19 @@ fn draw_fault(kind: &str, options: &Options, random: &mut Random) -> Fault {
             reordering: random.below(500_000) as u32,
             ..options.network
         }),
+        "letters" => {
+            let links = random.pick(&[
+                there,
+                back,
+                LinkSet::from(one),
+                LinkSet::to(one),
+                LinkSet::between(&members, &members),
+            ]);
+            // Several election timeouts at most: they are to find a cluster that remembers them.
+            let late = options.election_timeout * random.pick(&[1, 1, 4]);
+            let late = random.chance(800_000).then(|| random.exponential_duration(late));
+            Fault::Meddle(Meddling { links, letter: Letter::any_of(random), late })
+        }
         "disconnect" => Fault::Disconnect(target),
         "crash" => Fault::Crash(target),
         "power-loss" => Fault::PowerLoss,

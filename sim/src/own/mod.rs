@@ -210,8 +210,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Kinds of faults that need a real log file, an operator or connections.
-const FAULTS_NOT_HERE: [&str; 10] = [
+/// Kinds of faults that need a real log file, an operator, connections or Raft's messages.
+const FAULTS_NOT_HERE: [&str; 11] = [
+    "letters",
     "disconnect",
     "slow-cpu",
     "full-disk",

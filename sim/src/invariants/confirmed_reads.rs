@@ -1,0 +1,121 @@
+//! A leader gives away a read index only when it knows that it still leads (Raft §8, thesis §6.4): *after* the
+//! question came, a quorum has acknowledged something to it in its term. And no follower confirms what it has not
+//! heard.
+//!
+//! A stale read takes a leader that was deposed without noticing, a write at its successor, and a client that asks the
+//! one and then the other (etcd issues 20418 and 21399). A confirmation that confirms nothing is there all the time.
+//! Seen on the wire, where followers ask; the leader's own reads take the same way.
+
+use std::collections::VecDeque;
+
+use quorate_raft::{Body, Message, NodeId, Term};
+use quorate_replica::SharedProposal;
+
+use super::logs::{Logs, quorum};
+use super::{Check, broken};
+use crate::env::network::MEMBERS_MAX;
+use crate::time::Time;
+
+/// What members have heard from each other.
+#[derive(Debug, Default)]
+pub struct ConfirmedReads {
+    heard: [[Heard; MEMBERS_MAX]; MEMBERS_MAX],
+}
+
+/// What a member has heard from another one, in the latest term of that.
+#[derive(Debug, Default)]
+struct Heard {
+    term: Term,
+    /// When the latest acknowledgement was sent that has arrived.
+    acknowledged: Option<Time>,
+    /// Its questions, and when they arrived first.
+    questions: VecDeque<(u64, Time)>,
+    /// The newest read round that it has announced.
+    round: u64,
+}
+
+impl ConfirmedReads {
+    /// A message arrives.
+    pub fn on_deliver(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        sent: Time,
+        now: Time,
+        message: &Message<SharedProposal>,
+    ) {
+        // The one message that is not of its sender's term.
+        if matches!(message.body, Body::PreVote { .. }) {
+            return;
+        }
+        let heard = &mut self.heard[to.0 as usize][from.0 as usize];
+        if message.term > heard.term {
+            *heard = Heard { term: message.term, ..Heard::default() };
+        }
+        if message.term < heard.term {
+            return;
+        }
+        match message.body {
+            Body::AppendAck { .. } | Body::AppendReject { .. } | Body::HeartbeatAck { .. } => {
+                heard.acknowledged = heard.acknowledged.max(Some(sent));
+            }
+            Body::Append { round, .. } | Body::Heartbeat { round, .. } => {
+                heard.round = heard.round.max(round)
+            }
+            Body::ReadIndex { request } if !heard.questions.iter().any(|(it, _)| *it == request) => {
+                if heard.questions.len() == QUESTIONS_KEPT {
+                    heard.questions.pop_front();
+                }
+                heard.questions.push_back((request, now));
+            }
+            _ => {}
+        }
+    }
+
+    /// A member answers a question, or acknowledges something.
+    pub fn on_send(&self, logs: &Logs, from: NodeId, to: NodeId, message: &Message<SharedProposal>) -> Check {
+        match message.body {
+            Body::ReadIndexReply { request, .. } => self.on_answer(logs, from, to, message.term, request),
+            Body::AppendAck { round, .. }
+            | Body::AppendReject { round, .. }
+            | Body::HeartbeatAck { round, .. } => {
+                let heard = &self.heard[from.0 as usize][to.0 as usize];
+                let announced = if heard.term == message.term { heard.round } else { 0 };
+                if round <= announced || heard.term > message.term {
+                    return Ok(());
+                }
+                broken("confirmed reads", || {
+                    format!("n{from} confirms read round {round} of n{to}, and has heard of {announced} only")
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_answer(&self, logs: &Logs, leader: NodeId, to: NodeId, term: Term, request: u64) -> Check {
+        let asked = &self.heard[leader.0 as usize][to.0 as usize];
+        let arrived = asked.questions.iter().find(|(it, _)| *it == request).map(|(_, arrived)| *arrived);
+        let Some(arrived) = arrived.filter(|_| asked.term == term) else { return Ok(()) };
+        let confirms = |id: NodeId| {
+            let heard = &self.heard[leader.0 as usize][id.0 as usize];
+            id == leader || (heard.term == term && heard.acknowledged.is_some_and(|sent| sent >= arrived))
+        };
+        let configuration = logs.configuration(leader, logs.log(leader).last());
+        if quorum(configuration, confirms) {
+            return Ok(());
+        }
+        broken("confirmed reads", || {
+            let who: Vec<String> =
+                configuration.voters.iter().filter(|id| confirms(**id)).map(|id| format!("n{id}")).collect();
+            format!(
+                "n{leader} answers a read of n{to} in term {term}; since it was asked at {arrived}, {} of {} voters \
+                 have confirmed that it leads",
+                who.join(", "),
+                configuration.voters.len()
+            )
+        })
+    }
+}
+
+/// A follower asks again and again with its latest number: older ones are answered soon or never.
+const QUESTIONS_KEPT: usize = 64;
