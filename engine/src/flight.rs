@@ -52,7 +52,8 @@ impl BlackBox {
         let runtime = tokio::runtime::Handle::current();
         // An old image of a large store is many small pieces of memory.
         let discard = move |leg| drop(runtime.spawn_blocking(move || drop(leg)));
-        let folder = data_dir.join(FOLDER);
+        // Whoever asks for a recording is told its name, and may be anywhere.
+        let folder = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()).join(FOLDER);
         let files = Files { folder, busy: Mutex::new(()), written: AtomicU64::new(0) };
         BlackBox { recorder: FlightRecorder::new(bytes_max, discard), files: Arc::new(files) }
     }
@@ -143,3 +144,87 @@ const ENDING: &str = ".recording";
 
 /// So many are kept; older ones are removed.
 const FILES_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+    use std::time::Duration;
+
+    use quorate_node::flight::{Record, Recording};
+    use quorate_node::testing::founder;
+    use quorate_raft::{HardState, Instant, NodeId, SnapshotMeta, WriteId};
+    use quorate_replica::{Config, Input, Replica, Saved};
+
+    use super::*;
+
+    fn replica() -> Replica {
+        let config = Config {
+            raft: quorate_raft::Config::new(NodeId(1)),
+            snapshot_entries: 1_000,
+            catchup_entries: 1_000,
+            quota_bytes: 0,
+            strict_reconfig_check: true,
+            learners_max: 1,
+            auto_promote: false,
+            priority: 0,
+            request_timeout: Duration::from_secs(7),
+        };
+        let saved = Saved {
+            genesis: vec![founder(1, 1)],
+            boot: 1,
+            hard_state: HardState::default(),
+            snapshot: SnapshotMeta::default(),
+            chunks: Vec::new(),
+            entries: Vec::new(),
+        };
+        Replica::recover(config, 7, Instant(0), saved).expect("there is no snapshot")
+    }
+
+    #[tokio::test]
+    async fn a_panic_leaves_a_recording_that_ends_in_the_turn_that_panics() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let black_box = BlackBox::new(1 << 20, folder.path());
+        assert!(black_box.save("too early").is_err(), "nothing has begun");
+        let mut replica = replica();
+        let mut recorder = black_box.recorder().begin(&mut replica);
+        black_box.save_on_panic();
+        let flight = std::panic::catch_unwind(AssertUnwindSafe(move || {
+            recorder.turn(Instant(1));
+            recorder.input(&Input::Wake);
+            replica.handle(Instant(1), Input::Wake);
+            while let Some(output) = replica.poll_output() {
+                recorder.output(&output);
+            }
+            recorder.end(&mut replica);
+            // A disk that has done what it was not asked for.
+            recorder.turn(Instant(2));
+            recorder.input(&Input::Persisted(WriteId(99)));
+            replica.handle(Instant(2), Input::Persisted(WriteId(99)));
+        }));
+        assert!(flight.is_err(), "it panics");
+        drop(std::panic::take_hook());
+
+        let files: Vec<_> = fs::read_dir(folder.path().join(FOLDER)).expect("it is there").collect();
+        assert_eq!(files.len(), 1, "one panic, one file");
+        let path = files[0].as_ref().expect("it can be read").path();
+        let recording = Recording::read(&fs::read(path).expect("it can be read")).expect("it is whole");
+        let reason = &recording.header.reason;
+        assert!(reason.contains("only a write that was made can be durable"), "{reason}");
+        let records: Vec<Record> = recording.records().map(|record| record.expect("it is sound")).collect();
+        let last = &records[records.len() - 2..];
+        let [Record::Turn(Instant(2)), Record::Input(input)] = last else { panic!("{last:?}") };
+        assert!(matches!(**input, Input::Persisted(WriteId(99))), "{input:?}");
+    }
+
+    #[tokio::test]
+    async fn only_so_many_recordings_are_kept() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let black_box = BlackBox::new(1 << 20, folder.path());
+        let _recorder = black_box.recorder().begin(&mut replica());
+        let paths: Vec<PathBuf> =
+            (0..FILES_MAX + 2).map(|_| black_box.save("a request").expect("there is room").path).collect();
+        let kept: Vec<bool> = paths.iter().map(|path| path.exists()).collect();
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), FILES_MAX, "{kept:?}");
+        assert!(kept.last().is_some_and(|kept| *kept), "the newest is");
+    }
+}

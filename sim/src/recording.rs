@@ -7,8 +7,8 @@
 use std::fmt;
 
 use quorate_node::flight::{Digest, Record, Recording, RecordingError, Records, Standing};
-use quorate_raft::Instant;
-use quorate_replica::{Input, Message, Output, Replica, Request};
+use quorate_raft::{Instant, NodeId};
+use quorate_replica::{Input, Message, Output, Replica, Request, RequestId};
 
 use crate::messages;
 use crate::report::catch_panic;
@@ -55,12 +55,42 @@ pub struct Turn {
     pub number: u64,
     /// When, by the member's clock.
     pub now: Instant,
+    /// Where the replica stood before.
+    pub before: StatusLine,
     /// What the replica was given.
-    pub inputs: Vec<String>,
+    pub inputs: Vec<Step>,
     /// What it asked for.
-    pub outputs: Vec<String>,
+    pub outputs: Vec<Step>,
     /// Where it stands now, if that has changed.
     pub changed: Option<StatusLine>,
+}
+
+/// An input or an output in words.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The words.
+    pub text: String,
+    /// What kind of thing it is, for pictures.
+    pub about: About,
+}
+
+/// What an input or an output is about.
+#[derive(Clone, Copy, Debug)]
+pub enum About {
+    /// A message from or to a peer.
+    Message(NodeId, MessageLine),
+    /// A client's request.
+    Asked(RequestId),
+    /// Its answer, or that nobody waits for one any more; whether it is an error.
+    Answered(RequestId, bool),
+    /// The disk.
+    Disk,
+    /// Time.
+    Time,
+    /// Where the replica stands.
+    Standing,
+    /// Something else.
+    Other,
 }
 
 /// Replays a recording. Turns that `wants` names are put into words and shown.
@@ -83,9 +113,10 @@ pub fn replay(recording: &Recording, wants: impl Fn(u64) -> bool, mut show: impl
         replayed.turns += 1;
         replayed.inputs += recorded.inputs.len() as u64;
         let number = replayed.turns;
-        let mut words = wants(number).then(|| Turn { number, now: recorded.now, ..Turn::default() });
-        let end = recorded.end;
         let before = StatusLine::from(replica.status());
+        let now = recorded.now;
+        let mut words = wants(number).then(|| Turn { number, now, before, ..Turn::default() });
+        let end = recorded.end;
         let played = catch_panic(|| play(&mut replica, recorded, words.as_mut()));
         if let Some(words) = &mut words {
             let after = StatusLine::from(replica.status());
@@ -121,13 +152,13 @@ fn play(replica: &mut Replica, recorded: RecordedTurn, mut words: Option<&mut Tu
     }
     for input in recorded.inputs {
         if let Some(words) = &mut words {
-            words.inputs.push(input_line(&input));
+            words.inputs.push(input_step(&input));
         }
         replica.handle(recorded.now, input);
     }
     while let Some(output) = replica.poll_output() {
         if let Some(words) = &mut words {
-            words.outputs.push(output_line(&output));
+            words.outputs.push(output_step(&output));
         }
         digest.output(&output);
     }
@@ -183,16 +214,39 @@ impl fmt::Display for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "turn {} at {:.6}s", self.number, self.now.0 as f64 / 1e9)?;
         for input in &self.inputs {
-            writeln!(f, "  <- {input}")?;
+            writeln!(f, "  <- {}", input.text)?;
         }
         for output in &self.outputs {
-            writeln!(f, "  -> {output}")?;
+            writeln!(f, "  -> {}", output.text)?;
         }
         match self.changed {
             Some(status) => writeln!(f, "  == {status}"),
             None => Ok(()),
         }
     }
+}
+
+fn input_step(input: &Input) -> Step {
+    let about = match input {
+        Input::Request { id, .. } => About::Asked(*id),
+        Input::Cancel { id } => About::Answered(*id, true),
+        Input::Message { from, message } => About::Message(*from, messages::line(message)),
+        Input::Persisted(_) | Input::SnapshotSaved { .. } => About::Disk,
+        Input::Wake => About::Time,
+        _ => About::Other,
+    };
+    Step { text: input_line(input), about }
+}
+
+fn output_step(output: &Output) -> Step {
+    let about = match output {
+        Output::Send { to, message } => About::Message(*to, messages::line(message)),
+        Output::Persist(_) | Output::SaveSnapshot { .. } => About::Disk,
+        Output::Respond { id, result } => About::Answered(*id, result.is_err()),
+        Output::Changed(_) => About::Standing,
+        _ => About::Other,
+    };
+    Step { text: output_line(output), about }
 }
 
 fn input_line(input: &Input) -> String {

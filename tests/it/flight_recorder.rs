@@ -109,6 +109,47 @@ fn a_recording_is_stepped_through_and_a_damaged_one_is_refused() {
     assert!(nothing.code == Some(2) && nothing.stderr.contains("no turn would be shown"), "{nothing:?}");
 }
 
+/// Runs `quoratectl`.
+fn quoratectl(endpoints: &[String], arguments: &[&str]) -> Exit {
+    let mut command = Command::new(workspace_program("quorate-client", "quoratectl"));
+    command.arg("--endpoints").arg(endpoints.join(",")).args(arguments);
+    Process::start(&mut command, "").wait(Deadline::after(PATIENCE))
+}
+
+#[test]
+fn recordings_are_asked_for_from_afar_and_drawn() {
+    let mut cluster = Cluster::start(3, &["--flight-recorder", "1MiB"]);
+    load(&cluster.endpoints(), 3);
+    let exit = quoratectl(&cluster.endpoints(), &["endpoint", "flight-recording", "-w", "json"]);
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    let said: serde_json::Value = serde_json::from_str(&exit.stdout).expect("it is JSON");
+    let said = said.as_array().expect("one for each member");
+    assert_eq!(said.len(), 3, "{exit:?}");
+    for (at, written) in said.iter().enumerate() {
+        let file = PathBuf::from(written["file"].as_str().expect("a name"));
+        assert!(file.starts_with(cluster.member(at).data_dir()), "{written}");
+        let page = file.with_extension("html");
+        let exit = replay(&file, &["--report", page.to_str().expect("a name")]);
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        let state = written["state"].as_str().expect("a checksum");
+        assert!(exit.stdout.contains(&format!(" state={state}\n")), "{written} and {exit:?}");
+        assert!(exit.stdout.contains("because of: a request"), "{exit:?}");
+        let page = fs::read_to_string(page).expect("it has been drawn");
+        assert!(page.contains("<title>Flight recording of member "), "{at}");
+    }
+}
+
+#[test]
+fn members_without_a_recorder_and_other_servers_say_so_when_asked_for_a_recording() {
+    let cluster = Cluster::start(1, &[]);
+    let exit = quoratectl(&cluster.endpoints(), &["endpoint", "flight-recording"]);
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    assert!(exit.stderr.contains("start it with --flight-recorder 64MiB"), "{exit:?}");
+    let exit = quoratectl(&["127.0.0.1:1".to_owned()], &["endpoint", "flight-recording"]);
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    assert!(exit.stderr.contains("127.0.0.1:1 has written no recording"), "{exit:?}");
+}
+
 #[test]
 fn without_a_recorder_the_signal_does_no_harm() {
     let mut cluster = Cluster::start(1, &[]);

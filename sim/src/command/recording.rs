@@ -1,12 +1,15 @@
 //! `replay-node`: what a flight recorder wrote down of a member in production.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
 use clap::Args;
 use quorate_node::flight::Recording;
 
-use crate::recording::{Ending, Replayed, replay};
+use crate::page;
+use crate::recording::{Ending, Replayed, Turn, replay};
 
 /// What to replay, and how much of it to show.
 #[derive(Args, Clone, Debug)]
@@ -22,6 +25,9 @@ pub struct ReplayNode {
     /// Shows no turn, only how it ends.
     #[arg(long, conflicts_with_all = ["from", "to"])]
     pub quiet: bool,
+    /// Draws the turns as one page for a browser, in place of printing them: those from `--from` to `--to`, or the last ones.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 /// Replays a recording. Exit code 0 if the replica did what it did then, 1 if not, 2 for a file that is no good.
@@ -47,8 +53,17 @@ pub fn replay_node(options: &ReplayNode) -> ExitCode {
         header.member.0, header.version, header.core, header.written_at, header.reason
     );
     println!("begins at {}", recording.replica.status());
-    let wants = |turn| !options.quiet && (options.from..=options.to).contains(&turn);
-    let replayed = replay(&recording, wants, |turn| print!("{turn}"));
+    let wanted = |turn| (options.from..=options.to).contains(&turn);
+    let replayed = match &options.report {
+        None => replay(&recording, |turn| !options.quiet && wanted(turn), |turn| print!("{turn}")),
+        Some(path) => match draw(&recording, wanted, path) {
+            Ok(replayed) => replayed,
+            Err(error) => {
+                eprintln!("report: cannot be written to {}: {error}", path.display());
+                return ExitCode::FAILURE;
+            }
+        },
+    };
     let Replayed { turns, inputs, finished, standing, status, ending } = &replayed;
     println!("ends at {status}");
     println!("turns={turns} inputs={inputs} applied={} state={:016x}", standing.applied, standing.state_hash);
@@ -73,3 +88,23 @@ pub fn replay_node(options: &ReplayNode) -> ExitCode {
         Ending::Panic(_) | Ending::Diverged | Ending::OtherState => ExitCode::FAILURE,
     }
 }
+
+/// Replays, and draws the last of the turns that are wanted.
+fn draw(recording: &Recording, wanted: impl Fn(u64) -> bool, path: &Path) -> io::Result<Replayed> {
+    let (mut turns, mut steps) = (VecDeque::<Turn>::new(), 0);
+    let length = |turn: &Turn| turn.inputs.len() + turn.outputs.len();
+    let replayed = replay(recording, wanted, |turn| {
+        steps += length(turn);
+        turns.push_back(turn.clone());
+        while steps > STEPS_MAX && turns.len() > 1 {
+            steps -= turns.pop_front().map_or(0, |turn| length(&turn));
+        }
+    });
+    fs::write(path, page::draw_recording(&recording.header, turns.make_contiguous(), &replayed))?;
+    let first = turns.front().map_or(0, |turn| turn.number);
+    eprintln!("report: {} (turns from {first} on; --from and --to show others)", path.display());
+    Ok(replayed)
+}
+
+/// A page with more inputs and outputs is no pleasure.
+const STEPS_MAX: usize = 20_000;

@@ -27,6 +27,8 @@ const suspects = ops.filter(o => o.bad).sort((a, b) => a.end - b.end);
 const clients = [...new Set(ops.map(o => o.client))].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
 const watchers = [...new Set(lines.filter(l => l.kind === 'watch').map(l => l.node))].sort((a, b) => a - b);
 const rows = new Map([...clients.filter(c => c.startsWith('client')), ...watchers.map(w => 'watcher ' + w), ...clients.filter(c => !c.startsWith('client'))].map((name, i) => [name, i]));
+// What is said of a member whose state is not there: a flight recorder sees one member only.
+const ABSENT = RUN.absent || 'down';
 const lanes = new Map(RUN.members.map((id, i) => [id, i]));
 // Whom the failure is about: who gave the last of the answers that do not fit, or the members that the text names.
 const blamed = new Set(RUN.failed ? [...(suspects.length ? suspects[suspects.length - 1].text : RUN.why).matchAll(/\bn(\d+)\b/g)].map(m => +m[1]) : []);
@@ -189,7 +191,7 @@ function idle(g, x, width) {
 }
 function band(g, b, from, to, top) {
   g.fillStyle = roleColour(b.role); g.fillRect(from, top + 3 * STRIP, Math.max(1, to - from), LANE - 3 * STRIP - 8);
-  const text = b.role < 0 ? 'down' : (to - from > 110 ? ROLES[b.role] + ', ' : '') + 'term ' + b.term;
+  const text = b.role < 0 ? ABSENT : (to - from > 110 ? ROLES[b.role] + ', ' : '') + 'term ' + b.term;
   if (to - from > (b.role < 0 ? 34 : 46)) { g.fillStyle = b.role < 0 ? '#fff' : C['band-ink']; g.font = (b.role === 3 ? '600 ' : '') + '10.5px ' + FONT; g.fillText(text, from + 4, top + LANE - 16); }
 }
 function shade(g, s, from, to, top) {

@@ -9,7 +9,10 @@
 //! A run of ten thousand events should stay a small file. So times are differences, texts stand in a table once and
 //! are named by their place, and a member's status is left out while it is as before.
 
+mod recording;
 mod rules;
+
+pub use recording::draw_recording;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,12 +27,17 @@ use crate::trace::{Arrow, Event, Line, StatusLine};
 #[must_use]
 pub fn draw(finished: &Finished) -> String {
     let title = format!("Quorate simulation, seed {}", finished.options.seed);
+    fill(&title, &data(finished, &title))
+}
+
+/// The page with this data.
+fn fill(title: &str, data: &str) -> String {
     include_str!("page.html")
-        .replace("/*TITLE*/", &title)
+        .replace("/*TITLE*/", title)
         .replace("/*STYLE*/", include_str!("page.css"))
         .replace("/*DRAW*/", include_str!("draw.js"))
         .replace("/*SCRIPT*/", include_str!("page.js"))
-        .replace("/*DATA*/", &data(finished, &title))
+        .replace("/*DATA*/", data)
 }
 
 /// Texts that are said once.

@@ -10,7 +10,7 @@ function membersTable() {
   const cell = (s, i) => `<i class="${i <= s[6] ? 'applied' : i <= s[5] ? 'committed' : i <= s[4] ? 'durable' : i <= s[3] ? 'held' : ''}" title="entry ${i}"></i>`;
   const row = ([id, s]) => {
     const name = `<td style="${blamed.has(id) ? 'color:var(--bad);font-weight:700' : ''}">n${id}</td>`;
-    if (!s) return `<tr>${name}<td colspan=9 style="text-align:left">down</td></tr>`;
+    if (!s) return `<tr>${name}<td colspan=9 style="text-align:left">${ABSENT}</td></tr>`;
     const cells = []; for (let i = low; i <= high; i++) cells.push(cell(s, i));
     return `<tr>${name}<td style="background:${roleColour(s[1])}">${ROLES[s[1]]}</td><td>${s[0]}</td><td>${s[2] ? 'n' + s[2] : '–'}</td><td>${s[3]}@${s[8]}</td><td>${s[4]}</td><td>${s[5]}</td><td>${s[6]}</td><td>${s[7]}</td><td class=log>${cells.join('')}</td></tr>`;
   };
@@ -131,7 +131,7 @@ function pick(e) {
   go(best);
 }
 function legend() {
-  const items = [['leader', C.leader], ['(pre-)candidate', C.candidate], ['follower', C.follower], ['down', C.down], ['cut, dropped', FAULT.cut], ['bad link', FAULT.clog], ['clock', FAULT['clock-rate']], ['disk', DISK], ['operator', MEMBERSHIP],
+  const items = [['leader', C.leader], ['(pre-)candidate', C.candidate], ['follower', C.follower], [ABSENT, C.down], ['cut, dropped', FAULT.cut], ['bad link', FAULT.clog], ['clock', FAULT['clock-rate']], ['disk', DISK], ['operator', MEMBERSHIP],
     ['append', '#2a8a5a'], ['vote', '#8a3ffc'], ['read', '#1f6fd1'], ['lost ✗', '#d62f2f'], ['answered', OUTCOMES[0]], ['refused with an error', OUTCOMES[1]], ['outcome unknown', OUTCOMES[2]]];
   $('legend').innerHTML = items.map(([n, c]) => `<span><i style="background:${c}"></i>${n}</span>`).join('');
 }
@@ -151,7 +151,7 @@ function circumstances() {
 }
 function headline() {
   $('title').textContent = RUN.title; document.title = RUN.failed ? RUN.rule + ' – ' + RUN.title : RUN.title;
-  $('verdict').textContent = RUN.failed ? 'violates: ' + RUN.rule : 'every property holds'; $('verdict').className = RUN.failed ? 'bad' : 'good'; $('options').textContent = RUN.options;
+  $('verdict').textContent = RUN.failed ? 'violates: ' + RUN.rule : RUN.why; $('verdict').className = RUN.failed ? 'bad' : 'good'; $('options').textContent = RUN.options;
   $('jump').hidden = !RUN.failed; $('case').hidden = !RUN.failed; if (!RUN.failed) return;
   $('meaning').textContent = RUN.meaning; $('meaning').hidden = !RUN.meaning;
   // The operations are listed beneath, as buttons; the text need not list them again.

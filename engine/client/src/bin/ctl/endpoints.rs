@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::{self, Format, Header, human_bytes, is_default, print, print_json};
+use crate::recording;
 
 /// Endpoints.
 #[derive(Args, Debug)]
@@ -29,6 +30,9 @@ enum EndpointCommand {
     Status,
     /// Whether each endpoint answers a linearizable read.
     Health,
+    /// Have each endpoint write down what its flight recorder holds, for `quorate-sim replay-node` (Quorate only). Prints the
+    /// names of the files, on the members' machines.
+    FlightRecording,
 }
 
 /// Carries out a command and prints to standard output.
@@ -43,6 +47,9 @@ pub async fn run(arguments: EndpointArguments, client: &Client, options: Options
     match arguments.command {
         EndpointCommand::Status => status(arguments.write_out, client).await,
         EndpointCommand::Health => health(arguments.write_out, client).await,
+        EndpointCommand::FlightRecording => {
+            recording::run(arguments.write_out, client, options.request_timeout).await
+        }
     }
 }
 

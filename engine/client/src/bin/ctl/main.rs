@@ -8,6 +8,7 @@ mod endpoints;
 mod failure;
 mod members;
 mod output;
+mod recording;
 
 use std::process::ExitCode;
 use std::time::Duration;
