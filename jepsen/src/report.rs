@@ -85,7 +85,8 @@ pub fn judge(recording: &Recording, settings: &Settings<'_>) -> Result<Report, S
 }
 
 fn judge_etcd(records: &Records<'_>, settings: &Settings<'_>) -> Report {
-    let verdict = match etcd::check_records(records, &settings.etcd, settings.limits.stop) {
+    let options = Options { bytes_max: settings.limits.bytes, ..settings.etcd.clone() };
+    let verdict = match etcd::check_records(records, &options, settings.limits.stop) {
         Verdict::Unknown(_) if records.lacks_revisions() && records.watches().is_empty() => {
             let model = EtcdModel { initial: settings.etcd.initial.clone() };
             check(&model, &records.history().operations, &settings.limits)

@@ -213,8 +213,21 @@ impl Collector<'_, '_> {
     }
 
     fn absent(&mut self, keys: &Keys, at: i64, seen: bool) {
-        if keys.is_single() {
-            self.fact(keys.key.as_slice(), Fact::Absent(at), seen);
+        self.absent_but(keys, &[], at, seen);
+    }
+
+    /// Of some keys, all but these were absent.
+    fn absent_but(&mut self, keys: &Keys, shown: &[KeyValue], at: i64, seen: bool) {
+        let span = self.store.span(keys);
+        if span.len() > SPAN_MAX {
+            return;
+        }
+        let mut shown: Vec<KeyId> = shown.iter().filter_map(|kv| self.store.id(kv.key.as_slice())).collect();
+        shown.sort_unstable();
+        for id in span {
+            if self.wanted[id as usize] && shown.binary_search(&id).is_err() {
+                self.note(id, Fact::Absent(at), seen);
+            }
         }
     }
 
@@ -225,15 +238,15 @@ impl Collector<'_, '_> {
         let before = revision - i64::from(makes);
         let is_clear = !(in_txn && makes);
         match (request, reply) {
-            (Request::Range(range), Reply::Range { kvs, .. }) => {
+            (Request::Range(range), Reply::Range { kvs, count, .. }) => {
                 let at = if range.revision > 0 { range.revision } else { before };
                 let present = range.revision <= 0;
                 // Without its value a version is not known as a whole.
-                if !range.keys_only {
-                    kvs.iter().for_each(|kv| self.there(kv, at, present));
-                }
-                if kvs.is_empty() && !range.count_only && !range.has_filter() && is_clear {
+                kvs.iter().for_each(|kv| self.there(kv, at, present && !range.keys_only));
+                if *count == 0 && is_clear {
                     self.absent(&range.keys, at, present);
+                } else if *count == kvs.len() as i64 && is_clear {
+                    self.absent_but(&range.keys, kvs, at, present);
                 }
             }
             (Request::Put(put), Reply::Put { previous }) => {
@@ -279,6 +292,9 @@ pub(super) fn guards(txn: &Txn, succeeded: bool) -> impl Iterator<Item = (&[u8],
         _ => None,
     })
 }
+
+/// With more keys than this, it is not noted which of them a range did not show.
+const SPAN_MAX: usize = 256;
 
 /// Walks through the facts of a key.
 struct Walk {

@@ -22,37 +22,94 @@ use crate::Violation;
 /// What is known of one lease id: places among the rare operations, which are all that name leases.
 #[derive(Default)]
 struct Lease {
-    /// Grants, answered or unknown, each with its end if it is known to have been granted.
+    /// Grants, answered or unknown.
     grants: Vec<usize>,
-    /// Revocations that succeeded or whose outcome is unknown.
-    revocations: Vec<usize>,
-    /// Keep-alives that were answered with a time to live.
-    renewals: Vec<usize>,
+    /// By call: how late they ended.
+    granted: Farthest,
+    /// Revocations that succeeded or whose outcome is unknown, by call: how late they ended; by end: how late they
+    /// were called.
+    revoked: Farthest,
+    revocations: Farthest,
+    /// Keep-alives that were answered with a time to live, by end: how long the lease lives at least.
+    renewals: Farthest,
+}
+
+/// Points in time, and of all up to one of them which reaches farthest: clients renew a lease again and again, and
+/// ask for it as often.
+#[derive(Default)]
+struct Farthest(Vec<(u64, u64, usize)>);
+
+impl Farthest {
+    /// Adds something that is found from a time on and reaches to another.
+    fn add(&mut self, from: u64, reach: u64, which: usize) {
+        self.0.push((from, reach, which));
+    }
+
+    /// Sorts what was added, and keeps at each point the farthest up to there.
+    fn sort(&mut self) {
+        self.0.sort_unstable_by_key(|(from, ..)| *from);
+        let mut best: Option<(u64, usize)> = None;
+        for (_, reach, which) in &mut self.0 {
+            if let Some((farthest, at)) = best.filter(|(farthest, _)| farthest >= reach) {
+                (*reach, *which) = (farthest, at);
+            }
+            best = Some((*reach, *which));
+        }
+    }
+
+    /// The farthest of all that is found at a time, and what it is.
+    fn until(&self, at: u64) -> Option<(u64, usize)> {
+        let later = self.0.partition_point(|(from, ..)| *from <= at);
+        self.0[..later].last().map(|(_, reach, which)| (*reach, *which))
+    }
+
+    /// The same of what is found before a time.
+    fn before(&self, at: u64) -> Option<(u64, usize)> {
+        self.until(at.checked_sub(1)?)
+    }
 }
 
 /// Nobody uses a lease that cannot be there, or misses one that must be.
 pub(super) fn check(rare: &[Rare<'_>], options: &Options) -> Result<(), Violation> {
     let mut leases: HashMap<i64, Lease> = HashMap::new();
     for (index, Rare { operation, .. }) in rare.iter().enumerate() {
+        let (call, end) = (operation.call, operation.return_time());
         match (&operation.input, operation.output().map(|response| &response.result)) {
-            (Request::LeaseGrant { .. }, Some(Ok(Reply::Lease { id, .. }))) => {
-                leases.entry(*id).or_default().grants.push(index);
+            (Request::LeaseGrant { .. }, Some(Ok(Reply::Lease { id, .. })))
+            | (Request::LeaseGrant { id, .. }, None) => {
+                let lease = leases.entry(*id).or_default();
+                lease.grants.push(index);
+                lease.granted.add(call, end, index);
             }
-            (Request::LeaseGrant { id, .. }, None) => leases.entry(*id).or_default().grants.push(index),
             (Request::LeaseRevoke { id }, None | Some(Ok(_))) => {
-                leases.entry(*id).or_default().revocations.push(index);
+                let lease = leases.entry(*id).or_default();
+                lease.revoked.add(call, end, index);
+                lease.revocations.add(end, call, index);
             }
             (Request::LeaseKeepAlive { id }, Some(Ok(Reply::Lease { ttl: 1.., .. }))) => {
-                leases.entry(*id).or_default().renewals.push(index);
+                let until = options.ticks_per_second.map_or(0, |ticks| lives_until(operation, ticks));
+                leases.entry(*id).or_default().renewals.add(end, until, index);
             }
             _ => {}
         }
+    }
+    for Lease { granted, revoked, revocations, renewals, .. } in leases.values_mut() {
+        [granted, revoked, revocations, renewals].into_iter().for_each(Farthest::sort);
     }
     for (index, Rare { operation, .. }) in rare.iter().enumerate() {
         let Some(response) = operation.output() else { continue };
         LeaseUse { rare, leases: &leases, options, index, operation }.check(response)?;
     }
     Ok(())
+}
+
+/// Until when a lease lives by its grant or a renewal: a second counts so many ticks.
+fn lives_until(operation: &EtcdOperation, ticks: u64) -> u64 {
+    let ttl = match operation.output() {
+        Some(Response { result: Ok(Reply::Lease { ttl, .. }), .. }) => *ttl,
+        _ => 0,
+    };
+    operation.call.saturating_add(u64::try_from(ttl).unwrap_or(0).saturating_mul(ticks))
 }
 
 /// One answered operation and the leases that it names.
@@ -109,23 +166,15 @@ impl<'a> LeaseUse<'a> {
             return Ok(());
         }
         let lease = self.leases.get(&id);
-        let grants = lease.map_or(&[][..], |lease| &lease.grants);
-        let granted = |grant: &&usize| !self.operation.precedes(self.other(**grant));
-        let Some(last) = grants.iter().filter(granted).max_by_key(|grant| self.other(**grant).return_time())
-        else {
+        let last = lease.and_then(|lease| lease.granted.until(self.operation.return_time()));
+        let (Some(lease), Some((granted, _))) = (lease, last) else {
             return Err(self.violation(format!("finds lease {id}, which nobody had granted"), None));
         };
         // A revocation that began after every possible grant had ended and itself ended before this began.
-        let ended = lease.and_then(|lease| {
-            lease.revocations.iter().find(|revocation| {
-                let revocation = self.other(**revocation);
-                self.other(*last).precedes(revocation) && revocation.precedes(self.operation)
-            })
-        });
-        match ended {
-            Some(revocation) if *revocation != self.index => {
+        match lease.revocations.before(self.operation.call) {
+            Some((called, revocation)) if granted < called => {
                 let by = format!("finds lease {id}, which was revoked before");
-                Err(self.violation(by, Some(*revocation)))
+                Err(self.violation(by, Some(revocation)))
             }
             _ => Ok(()),
         }
@@ -136,11 +185,10 @@ impl<'a> LeaseUse<'a> {
         let Some(lease) = self.leases.get(&id) else { return Ok(()) };
         let surely = lease.grants.iter().find(|grant| self.other(**grant).precedes(self.operation));
         let Some(grant) = surely else { return Ok(()) };
-        let revoked = |revocation: &usize| {
-            let revocation = self.other(*revocation);
-            !revocation.precedes(self.other(*grant)) && !self.operation.precedes(revocation)
-        };
-        if lease.revocations.iter().any(revoked) || self.options.ticks_per_second.is_none() {
+        // One that may have been carried out after that and before this ended.
+        let revoked = lease.revoked.until(self.operation.return_time());
+        let is_revoked = revoked.is_some_and(|(ended, _)| ended >= self.other(*grant).call);
+        if is_revoked || self.options.ticks_per_second.is_none() {
             return Ok(());
         }
         match self.early_expiry(*grant, lease) {
@@ -156,18 +204,12 @@ impl<'a> LeaseUse<'a> {
     /// Whether its time may have run out since the grant and since every renewal that was answered before.
     fn early_expiry(&self, grant: usize, lease: &Lease) -> Option<usize> {
         let ticks = self.options.ticks_per_second?;
-        let begins = |begin: &usize| self.other(*begin).precedes(self.operation);
-        let renewals = lease.renewals.iter().copied().filter(begins);
-        let lives = |begin: &usize| {
-            let operation = self.other(*begin);
-            let ttl = match operation.output() {
-                Some(Response { result: Ok(Reply::Lease { ttl, .. }), .. }) => *ttl,
-                _ => 0,
-            };
-            let life = u64::try_from(ttl).unwrap_or(0).saturating_mul(ticks);
-            operation.call.saturating_add(life) > self.operation.return_time()
-        };
-        std::iter::once(grant).chain(renewals).rfind(lives)
+        let renewed = lease.renewals.before(self.operation.call);
+        let lives = |until: u64| until > self.operation.return_time();
+        match renewed.filter(|(until, _)| lives(*until)) {
+            Some((_, renewal)) => Some(renewal),
+            None => lives(lives_until(self.other(grant), ticks)).then_some(grant),
+        }
     }
 
     /// The lease was found by a grant that wanted its id.
@@ -175,8 +217,9 @@ impl<'a> LeaseUse<'a> {
         if self.options.initial.has_lease(id) {
             return Ok(());
         }
-        let others = self.leases.get(&id).map_or(&[][..], |lease| &lease.grants);
-        if others.iter().any(|grant| !self.operation.precedes(self.other(*grant))) {
+        let possible =
+            self.leases.get(&id).and_then(|lease| lease.granted.until(self.operation.return_time()));
+        if possible.is_some() {
             return Ok(());
         }
         Err(self.violation(format!("finds lease {id}, which nobody had granted"), None))

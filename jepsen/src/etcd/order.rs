@@ -20,10 +20,8 @@
 //! Sources: etcd's `tests/robustness/model` for the idea of replaying; Gibbons & Korach 1997 for the fact
 //! that a given write order makes checking easy.
 
-use std::collections::BTreeSet;
-
 use super::EtcdHistory;
-use super::gaps::{Decision, Gaps};
+use super::gaps::{Decision, Gaps, Reason};
 use super::intervals;
 use super::leases;
 use super::outcome::{Reply, Response};
@@ -49,6 +47,8 @@ pub struct Options {
     /// Give up after so many steps beyond one per operation: the search for explanations of unclaimed
     /// revisions may have to replay parts of the history again and again.
     pub steps_max: u64,
+    /// Give up when the check would need more memory than this, about, its history included.
+    pub bytes_max: u64,
 }
 
 impl Default for Options {
@@ -58,6 +58,7 @@ impl Default for Options {
             ticks_per_second: None,
             members_never_go_back: true,
             steps_max: 2_000_000,
+            bytes_max: u64::MAX,
         }
     }
 }
@@ -92,6 +93,16 @@ pub fn check_records(records: &Records<'_>, options: &Options, stop: Stop<'_>) -
 pub type Stop<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
 
 fn judge(records: &Records<'_>, options: &Options, stop: Stop<'_>, with_log: bool) -> Result<Log, Verdict> {
+    let bytes =
+        (records.bytes() + records.len() * OPERATION_BYTES + records.rare().len() * RARE_BYTES) as u64;
+    if bytes > options.bytes_max {
+        return Err(Verdict::Unknown(format!(
+            "judging {} operations takes about {} MB of memory, more than the {} MB that the check may use",
+            records.len(),
+            bytes >> 20,
+            options.bytes_max >> 20
+        )));
+    }
     let order = Order::new(records, options.initial.revision())?;
     realtime::check(records, &order, options)?;
     // What carries no revision is rare; without it nobody needs these.
@@ -116,6 +127,7 @@ fn judge(records: &Records<'_>, options: &Options, stop: Stop<'_>, with_log: boo
         steps_left: options.steps_max.saturating_add(order.placed.len() as u64),
         stop,
         unasked: 0,
+        search_bytes: options.bytes_max - bytes,
         deepest: None,
     };
     replay.run()?;
@@ -150,18 +162,20 @@ struct Replay<'h> {
     stop: Stop<'h>,
     /// Steps since `stop` was asked.
     unasked: u64,
+    /// How much memory the search for explanations may use.
+    search_bytes: u64,
     /// The conflict that was met at the greatest revision: the best reason to give.
     deepest: Option<(i64, Violation)>,
 }
 
 /// Why the replay cannot go on.
 enum Conflict {
-    /// A response differs from the replay; the footprint is what the response depends on, at a revision.
-    Mismatch(Vec<Keys>, i64),
-    /// A revision has no explanation left, and these decisions are to blame.
-    Exhausted(BTreeSet<u32>),
+    /// A response differs from the replay, or a revision has no explanation left, and this is why.
+    Blamed(Reason),
     /// Somebody wants no more of it.
     Stopped,
+    /// It would take more memory than it may.
+    NoMemory,
 }
 
 impl<'h> Replay<'h> {
@@ -211,7 +225,11 @@ impl<'h> Replay<'h> {
         };
         if !right {
             let operation = self.records.operation(placed.operation as usize).into_owned();
-            return Err(self.differs(placed, &operation));
+            let by_revision = self.store.differing_revision(record, self.records.seen(record));
+            let conflict = self.differs(placed, &operation);
+            let Some(key) = by_revision else { return Err(conflict) };
+            let at = self.store.revision();
+            return Err(Conflict::Blamed(self.gaps.last_write(key, at, &self.decisions, &self.store)));
         }
         if makes { self.check_watched(placed) } else { Ok(()) }
     }
@@ -284,7 +302,7 @@ impl<'h> Replay<'h> {
             self.deepest = Some((placed.revision, Violation { rule, sentence, operations }));
         }
         let at = oldest_read(&operation.input).unwrap_or(i64::MAX).min(self.store.revision());
-        Conflict::Mismatch(footprint(&operation.input), at)
+        Conflict::Blamed(self.gaps.bearing_on_request(&operation.input, at, &self.decisions, &self.store))
     }
 
     /// The operations that wrote what a mismatching operation saw and what it should have seen.
@@ -308,11 +326,14 @@ impl<'h> Replay<'h> {
 
     /// Explains the next revision, which nobody claims.
     fn explain(&mut self, at: usize) -> Result<(), Conflict> {
-        let decision = self.gaps.decide(at, &self.store);
+        let decision = self.gaps.decide(at, &self.decisions, &self.store);
         // Looking for options is work, too.
         let looked = 1 + decision.options() as u64;
         self.decisions.push(decision);
         self.unasked += looked;
+        if self.gaps.search_bytes(&self.decisions) > self.search_bytes {
+            return Err(Conflict::NoMemory);
+        }
         self.choose(true)
     }
 
@@ -326,21 +347,19 @@ impl<'h> Replay<'h> {
         if first && self.deepest.as_ref().is_none_or(|(deepest, _)| *deepest < revision) {
             self.deepest = Some((revision, self.gaps.unexplained(revision)));
         }
-        Err(Conflict::Exhausted(decision.blamed))
+        Err(Conflict::Blamed(decision.blamed))
     }
 
     /// Goes back to the latest decision that is to blame for the conflict and chooses again. Gives where to
     /// replay from.
     fn retreat(&mut self, conflict: Conflict) -> Result<usize, Verdict> {
-        let mut blamed: BTreeSet<u32> = match conflict {
-            Conflict::Mismatch(footprint, at) => {
-                self.gaps.bearing_on(&footprint, at, &self.decisions, &self.store).into_iter().collect()
-            }
-            Conflict::Exhausted(blamed) => blamed,
-            Conflict::Stopped => return Err(self.stopped()),
+        let mut blamed = match conflict {
+            Conflict::Blamed(reason) => reason,
+            Conflict::Stopped => return Err(self.gave_up("the check was stopped")),
+            Conflict::NoMemory => return Err(self.gave_up(NO_MEMORY)),
         };
         loop {
-            let Some(culprit) = blamed.pop_last() else { return Err(self.refuted()) };
+            let Some((culprit, which)) = blamed.pop_last() else { return Err(self.refuted()) };
             let kept = culprit as usize + 1;
             let (revision, at) = (self.decisions[kept - 1].revision, self.decisions[kept - 1].at);
             while self.store.revision() >= revision {
@@ -352,9 +371,9 @@ impl<'h> Replay<'h> {
             }
             self.decisions.truncate(kept);
             // Whatever is tried here instead, the others stay to blame.
-            self.decisions[kept - 1].blamed.append(&mut blamed);
+            self.gaps.learn(&mut self.decisions, which, blamed);
             if self.count(1).is_err() {
-                return Err(self.stopped());
+                return Err(self.gave_up("the check was stopped"));
             }
             if self.steps_left == 0 {
                 let why = format!("no explanation found for revision {revision} within the budget of steps");
@@ -362,18 +381,18 @@ impl<'h> Replay<'h> {
             }
             match self.choose(false) {
                 Ok(()) => return Ok(at),
-                Err(Conflict::Exhausted(others)) => blamed = others,
-                Err(Conflict::Stopped) => return Err(self.stopped()),
-                Err(Conflict::Mismatch(..)) => unreachable!("choosing compares no response"),
+                Err(Conflict::Blamed(others)) => blamed = others,
+                Err(Conflict::Stopped) => return Err(self.gave_up("the check was stopped")),
+                Err(Conflict::NoMemory) => return Err(self.gave_up(NO_MEMORY)),
             }
         }
     }
 
-    /// What is known when somebody wants no more of it.
-    fn stopped(&self) -> Verdict {
+    /// What is known when it ends before its time.
+    fn gave_up(&self, why: &str) -> Verdict {
         let (revision, last) = (self.store.revision(), self.order.last);
         let deepest = self.deepest.as_ref().map_or(revision, |(deepest, _)| *deepest.max(&revision));
-        Verdict::Unknown(format!("the check was stopped, with revisions up to {deepest} of {last} explained"))
+        Verdict::Unknown(format!("{why}, with revisions up to {deepest} of {last} explained"))
     }
 
     fn refuted(&mut self) -> Verdict {
@@ -414,6 +433,11 @@ pub(super) fn seen_versions<'r>(reply: &'r Reply, visit: &mut impl FnMut(&'r sup
     }
 }
 
+/// Why a check ends that may not use more memory.
+const NO_MEMORY: &str = "the search for what made unclaimed revisions has used up its memory";
+/// What the check needs for each operation, and each that is not plain, besides its record.
+const OPERATION_BYTES: usize = 96;
+const RARE_BYTES: usize = 320;
 /// Steps between two questions whether to stop.
 const STEPS_UNASKED: u64 = 1024;
 /// How many writers a violation names.

@@ -1,13 +1,11 @@
 //! Choosing explanations: what may have made a revision, in which order it is tried, and which earlier choices are
 //! to blame if nothing works.
 
-use std::collections::BTreeSet;
-
 use super::Gaps;
 use super::evidence::{Sight, could_make, value_at};
-use crate::etcd::candidates::{self, Cause, Effect, Group, GroupId, UNUSED};
+use super::reasons::{Reason, Which};
+use crate::etcd::candidates::{Cause, Effect, Group, GroupId, Touch, UNUSED};
 use crate::etcd::facts::Segment;
-use crate::etcd::request::Keys;
 use crate::etcd::timeline::{KeyId, Timeline};
 
 /// An explanation chosen for a revision that nobody claims.
@@ -20,11 +18,26 @@ pub(in crate::etcd) struct Decision {
     tried: usize,
     /// The candidate that was chosen, and the segment that it spent.
     chosen: Option<(u32, Option<(KeyId, i64)>)>,
-    /// The earlier decisions that kept other options from working.
-    pub blamed: BTreeSet<u32>,
+    /// The keys that some option writes, ascending, or whether one may write any.
+    keys: Vec<KeyId>,
+    any_key: bool,
+    /// What was learned not to work, and why.
+    barred: Vec<(Which, Reason)>,
+    /// Why the options tried before do not work.
+    pub blamed: Reason,
 }
 
 impl Decision {
+    /// What was chosen.
+    pub(super) fn choice(&self) -> Choice {
+        self.options[self.tried - 1]
+    }
+
+    /// Whether some option writes a key.
+    pub(super) fn may_touch(&self, key: KeyId) -> bool {
+        self.any_key || self.keys.binary_search(&key).is_ok()
+    }
+
     /// How many explanations there are.
     pub fn options(&self) -> usize {
         self.options.len()
@@ -32,8 +45,8 @@ impl Decision {
 }
 
 /// One way to explain a revision.
-#[derive(Clone, Copy)]
-pub(super) enum Choice {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::etcd) enum Choice {
     /// A revocation that returned it, of this lease.
     Revocation(i64),
     /// A candidate of this group.
@@ -99,6 +112,11 @@ impl<'h> Gaps<'h> {
             if !in_time || !allowed {
                 return;
             }
+            if let Some(keys) = &group.keys
+                && keys.iter().all(|key| self.is_quiet(*key, revision))
+            {
+                return;
+            }
             if let Some(key) = group.key
                 && of_key.key != group.key
             {
@@ -134,7 +152,7 @@ impl<'h> Gaps<'h> {
         // Of plain puts, only those of a value that was seen can have made what was seen.
         let seen = evidence.iter().find_map(|sight| match sight {
             Sight::Put(kv) => Some(value_at(store, kv).and_then(|place| self.by_value.get(&place))),
-            Sight::PutOf(_) | Sight::Deletion(_) => None,
+            Sight::Bare(_) | Sight::PutOf(_) | Sight::Deletion(_) => None,
         });
         let special = || {
             let key = evidence.first().map(|sight| store.id(sight.key()));
@@ -171,11 +189,55 @@ impl<'h> Gaps<'h> {
             }
     }
 
+    /// Whether nobody wrote a key at a revision.
+    fn is_quiet(&self, key: KeyId, revision: i64) -> bool {
+        self.facts.is_untouched(key, revision)
+            || self.facts.segment(key, revision).is_some_and(Segment::is_quiet)
+    }
+
     /// What may explain the next revision.
-    pub fn decide(&self, at: usize, store: &Timeline<'h>) -> Decision {
+    pub fn decide(&self, at: usize, earlier: &[Decision], store: &Timeline<'h>) -> Decision {
         let revision = store.revision() + 1;
         let options = self.options(revision, store, true);
-        Decision { revision, at, options, tried: 0, chosen: None, blamed: BTreeSet::new() }
+        let (mut keys, mut any_key) = (Vec::new(), false);
+        for choice in &options {
+            match self.touch(*choice) {
+                Touch::One(key) if keys.last() == Some(&key) => {}
+                Touch::One(key) => keys.push(key),
+                Touch::Some(several) => keys.extend(several),
+                Touch::All => any_key = true,
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let barred = self.barred(earlier);
+        Decision {
+            revision,
+            at,
+            options,
+            tried: 0,
+            chosen: None,
+            keys,
+            any_key,
+            barred,
+            blamed: Reason::default(),
+        }
+    }
+
+    /// The memory that the search uses, about.
+    pub fn search_bytes(&self, decisions: &[Decision]) -> u64 {
+        // The last decision stands for all: counting each of them would take longer than making it.
+        let each =
+            decisions.last().map_or(0, |last| last.options.len() * size_of::<Choice>() + last.keys.len() * 4);
+        (self.learned.bytes() + decisions.len() * (each + size_of::<Decision>())) as u64
+    }
+
+    /// Remembers that a decision cannot be so while others are as they are, and goes on from there.
+    pub fn learn(&mut self, decisions: &mut [Decision], last: Which, others: Reason) {
+        let (decision, earlier) = decisions.split_last_mut().expect("there is a decision to blame");
+        self.learned.remember(earlier.len() as u32, last.clone(), &others);
+        decision.blamed.extend(others.clone());
+        decision.barred.push((last, others));
     }
 
     /// Applies the next option of the last decision that works. False if there is none left.
@@ -190,14 +252,16 @@ impl<'h> Gaps<'h> {
         while let Some(choice) = last.options.get(last.tried).copied() {
             last.tried += 1;
             *steps_left = steps_left.saturating_sub(1);
+            let barred = last.barred.iter().find(|(which, _)| self.is(choice, which));
             let blamed = match choice {
+                _ if let Some((_, reason)) = barred => reason.clone(),
                 Choice::Revocation(lease) => {
                     if store.expire(lease, 0) && self.agrees(revision, store) {
                         return true;
                     }
-                    self.bearing_on(&[Keys::all()], revision - 1, earlier, store)
+                    self.bearing_on_lease(lease, revision - 1, earlier)
                 }
-                Choice::Unmet(key) => self.bearing_on_key(key, revision - 1, earlier),
+                Choice::Unmet(key) => self.last_write(key, revision - 1, earlier, store),
                 Choice::Group(group) => match self.try_group(group, last, earlier, store) {
                     Ok(()) => return true,
                     Err(blamed) => blamed,
@@ -208,21 +272,24 @@ impl<'h> Gaps<'h> {
         false
     }
 
-    /// Applies a candidate of a group. If none works: the decisions to blame.
+    /// Applies a candidate of a group. If none works: why.
     fn try_group(
         &mut self,
         id: GroupId,
         decision: &mut Decision,
         earlier: &[Decision],
         store: &mut Timeline<'h>,
-    ) -> Result<(), Vec<u32>> {
+    ) -> Result<(), Reason> {
         let revision = decision.revision;
         let in_time = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
         let group = &self.groups[id as usize];
         let members = group.members.iter().take_while(|member| (**member as usize) < in_time);
         let free = members.clone().find(|member| self.candidates[**member as usize].used_by == UNUSED);
         let Some(number) = free.copied() else {
-            return Err(members.map(|member| self.candidates[*member as usize].used_by).collect());
+            let mut reason = Reason::default();
+            let users = members.map(|member| self.candidates[*member as usize].used_by);
+            users.for_each(|user| reason.add(user, Which::Is(Choice::Group(id))));
+            return Err(reason);
         };
         let segment =
             group.key.and_then(|key| self.facts.segment(key, revision).map(|segment| (key, segment)));
@@ -231,7 +298,9 @@ impl<'h> Gaps<'h> {
         if let Some((place, puts)) = limited
             && let Some(spent) = self.spent.get(&place).filter(|spent| spent.len() >= puts as usize)
         {
-            return Err(spent.clone());
+            let mut reason = Reason::default();
+            spent.iter().for_each(|decision| reason.add(*decision, Which::Puts(place.0)));
+            return Err(reason);
         }
         let candidate = &self.candidates[number as usize];
         let rare = self.records.rare();
@@ -240,12 +309,7 @@ impl<'h> Gaps<'h> {
             Cause::Expiry(lease) => store.expire(lease, candidate.call),
         };
         if !changed || !self.agrees(revision, store) {
-            // (What the end of a lease deletes, its request does not say.)
-            if let (Effect::Deletion, Some(key)) = (group.effect, group.key) {
-                return Err(self.bearing_on_key(key, revision - 1, earlier));
-            }
-            let footprint = candidates::footprint(&self.candidates[number as usize], rare);
-            return Err(self.bearing_on(&footprint, revision - 1, earlier, store));
+            return Err(self.bearing_on_candidate(candidate.cause, revision - 1, earlier, store));
         }
         self.candidates[number as usize].used_by = earlier.len() as u32;
         let place = limited.map(|(place, _)| place);
@@ -264,55 +328,4 @@ impl<'h> Gaps<'h> {
             self.spent.get_mut(&place).expect("it was spent").pop();
         }
     }
-
-    /// The decisions that, made otherwise, could change what any of these keys held at a revision.
-    pub fn bearing_on(
-        &self,
-        footprint: &[Keys],
-        at: i64,
-        decisions: &[Decision],
-        store: &Timeline<'h>,
-    ) -> Vec<u32> {
-        // By key: when all of it was seen. What is guessed about revisions up to there changes nothing. Too
-        // many keys are taken as all of them.
-        let mut keys: Vec<(Option<KeyId>, i64)> = Vec::new();
-        for range in footprint {
-            let span = store.span(range);
-            if span.len() > SPAN_MAX {
-                keys.push((None, i64::MIN));
-                continue;
-            }
-            let known = |id| self.facts.seen_before(id, at);
-            keys.extend(span.map(|id| (Some(id), known(id))));
-        }
-        self.bearing_on_all(&keys, decisions)
-    }
-
-    fn bearing_on_key(&self, key: KeyId, at: i64, decisions: &[Decision]) -> Vec<u32> {
-        self.bearing_on_all(&[(Some(key), self.facts.seen_before(key, at))], decisions)
-    }
-
-    fn bearing_on_all(&self, keys: &[(Option<KeyId>, i64)], decisions: &[Decision]) -> Vec<u32> {
-        let touches = |choice: &Choice, key: Option<KeyId>| match choice {
-            Choice::Revocation(_) => true,
-            Choice::Unmet(of) => key.is_none_or(|key| key == *of),
-            Choice::Group(group) => {
-                let of_group = self.groups[*group as usize].key;
-                of_group.is_none() || key.is_none() || key == of_group
-            }
-        };
-        let bears = |decision: &Decision| {
-            keys.iter().any(|(key, known)| {
-                decision.revision > *known && decision.options.iter().any(|choice| touches(choice, *key))
-            })
-        };
-        // Decisions are in the order of their revisions: only the last ones can bear on what was just seen.
-        let oldest = keys.iter().map(|(_, known)| *known).min().unwrap_or(i64::MAX);
-        let first = decisions.partition_point(|decision| decision.revision <= oldest);
-        let later = (first as u32..).zip(&decisions[first..]);
-        later.filter(|(_, decision)| bears(decision)).map(|(index, _)| index).collect()
-    }
 }
-
-/// With more keys than this, not every one is looked at.
-const SPAN_MAX: usize = 256;

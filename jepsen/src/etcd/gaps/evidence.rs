@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 
-use crate::etcd::outcome::KeyValue;
+use crate::etcd::order::seen_versions;
+use crate::etcd::outcome::{KeyValue, Reply};
 use crate::etcd::records::Atom;
 use crate::etcd::request::{Bytes, Request};
+use crate::etcd::store::branch;
 use crate::etcd::timeline::{KeyId, Timeline};
 
 /// What is seen of an unclaimed revision.
 pub(super) enum Sight<'h> {
     /// That it put this version.
     Put(Cow<'h, KeyValue>),
+    /// That it put this version, whose value is not shown.
+    Bare(&'h KeyValue),
     /// That it put this key.
     PutOf(&'h [u8]),
     /// That it deleted this key.
@@ -22,6 +26,7 @@ impl Sight<'_> {
     pub fn key(&self) -> &[u8] {
         match self {
             Sight::Put(kv) => kv.key.as_slice(),
+            Sight::Bare(kv) => kv.key.as_slice(),
             Sight::PutOf(key) => key,
             Sight::Deletion(key) => key.as_slice(),
         }
@@ -31,6 +36,7 @@ impl Sight<'_> {
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Sight::Put(left), Sight::Put(right)) => left == right,
+            (Sight::Bare(left), Sight::Bare(right)) => left == right,
             (Sight::PutOf(left), Sight::PutOf(right)) => left == right,
             (Sight::Deletion(left), Sight::Deletion(right)) => left == right,
             _ => false,
@@ -43,12 +49,19 @@ pub(super) fn value_at(store: &Timeline<'_>, kv: &KeyValue) -> Option<(KeyId, At
     Some((store.id(kv.key.as_slice())?, store.atom(kv.value.as_slice())?))
 }
 
-/// Whether the versions in the reply to a request are as they were written.
-pub(super) fn shows_values(request: &Request) -> bool {
-    match request {
-        Request::Range(range) => !range.keys_only,
-        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).all(shows_values),
-        _ => true,
+/// Calls `visit` with every version that the reply to a request shows, and whether with its value.
+pub(super) fn shown_versions<'h>(
+    request: &Request,
+    reply: &'h Reply,
+    visit: &mut impl FnMut(&'h KeyValue, bool),
+) {
+    match (request, reply) {
+        (Request::Txn(txn), Reply::Txn { succeeded, replies }) => {
+            let requests = branch(txn, *succeeded).iter().zip(replies);
+            requests.for_each(|(request, reply)| shown_versions(request, reply, visit));
+        }
+        (Request::Range(range), reply) => seen_versions(reply, &mut |kv| visit(kv, !range.keys_only)),
+        (_, reply) => seen_versions(reply, &mut |kv| visit(kv, true)),
     }
 }
 
@@ -56,7 +69,12 @@ pub(super) fn shows_values(request: &Request) -> bool {
 pub(super) fn could_make(request: &Request, sight: &Sight<'_>) -> bool {
     match (request, sight) {
         (Request::Put(put), Sight::Put(kv)) => {
-            put.key == kv.key && (put.ignore_value || put.value == kv.value)
+            put.key == kv.key
+                && (put.ignore_value || put.value == kv.value)
+                && (put.ignore_lease || put.lease == kv.lease)
+        }
+        (Request::Put(put), Sight::Bare(kv)) => {
+            put.key == kv.key && (put.ignore_lease || put.lease == kv.lease)
         }
         (Request::Put(put), Sight::PutOf(key)) => put.key.as_slice() == *key,
         (Request::Delete(delete), Sight::Deletion(key)) => delete.keys.contains(key.as_slice()),

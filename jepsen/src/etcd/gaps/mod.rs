@@ -10,21 +10,24 @@
 //!
 //! The rest is tried, and must lead to a change with which all watches that cover *g* agree. The order is
 //! that of a scheduler: what some key needs soonest goes first. Every failure names the earlier guesses that
-//! are to blame, so that the replay goes back to one that can help (conflict-directed backjumping: Prosser
-//! 1993). That is `choices`; here is what is known before.
+//! are to blame, so that the replay goes back to one that can help, and what was learned from it is not tried again.
+//! That is `choices` and `reasons`; here is what is known before.
 
 mod choices;
 mod evidence;
+mod reasons;
 
 use std::borrow::Cow;
 
 use choices::Choice;
 pub(super) use choices::Decision;
-use evidence::{Sight, shows_values, value_at};
+use evidence::{Sight, shown_versions, value_at};
+use reasons::Learned;
+pub(super) use reasons::Reason;
 
-use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId};
+use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId, Leases};
 use super::facts::{Facts, guards};
-use super::order::{Options, seen_versions};
+use super::order::Options;
 use super::outcome::{KeyValue, Reply, Response};
 use super::placing::{Order, Role};
 use super::records::{Atom, Kind, Records};
@@ -48,6 +51,8 @@ pub(super) struct Gaps<'h> {
     /// Groups that put a value that somebody saw.
     by_value: FastMap<(KeyId, Atom), GroupId>,
     facts: Facts,
+    leases: Leases,
+    learned: Learned,
     /// Revocations that returned a revision and may have made it.
     revocations: FastMap<i64, Vec<i64>>,
     /// What is known of each unclaimed revision.
@@ -89,6 +94,8 @@ impl<'h> Gaps<'h> {
             kept: FastMap::default(),
             by_value: FastMap::default(),
             facts: Facts::default(),
+            leases: Leases::default(),
+            learned: Learned::default(),
             revocations: FastMap::default(),
             gaps: Vec::new(),
             numbers: Vec::new(),
@@ -102,7 +109,8 @@ impl<'h> Gaps<'h> {
         if unclaimed == 0 {
             return Ok(gaps);
         }
-        gaps.candidates = candidates::collect(records.rare(), store, options);
+        gaps.leases = Leases::of(records.rare(), store, options);
+        gaps.candidates = candidates::collect(records.rare(), (&gaps.leases, store), options);
         gaps.collect_revocations(order);
         let explanations = gaps.candidates.len() + gaps.revocations.len();
         if unclaimed > explanations as u64 {
@@ -219,11 +227,11 @@ impl<'h> Gaps<'h> {
                             self.add_evidence(expected, || Sight::PutOf(key));
                         }
                     }
-                    if shows_values(&operation.input) {
-                        seen_versions(reply, &mut |kv| {
-                            self.add_evidence(kv.mod_revision, || Sight::Put(Cow::Borrowed(kv)));
+                    shown_versions(&operation.input, reply, &mut |kv, with_value| {
+                        self.add_evidence(kv.mod_revision, || {
+                            if with_value { Sight::Put(Cow::Borrowed(kv)) } else { Sight::Bare(kv) }
                         });
-                    }
+                    });
                 }
                 (None, Some(seen)) => {
                     let shown = || records.shown(record).expect("it shows a version");
@@ -256,7 +264,12 @@ impl<'h> Gaps<'h> {
                 *wanted.entry(place).or_default() += 1;
             }
         }
-        self.groups = candidates::group(&self.candidates, self.records.rare(), (&self.facts, store), &wanted);
+        self.groups = candidates::group(
+            &self.candidates,
+            self.records.rare(),
+            (&self.facts, &self.leases, store),
+            &wanted,
+        );
         for (id, group) in self.groups.iter().enumerate() {
             if let (Effect::Put, Some(key), Some(Request::Put(put))) =
                 (group.effect, group.key, self.request(group))
@@ -306,7 +319,8 @@ impl<'h> Gaps<'h> {
         debug_assert_eq!(store.revision(), revision, "gaps are explained in order");
         let evidence = self.gap(revision).map_or(&[][..], |gap| &gap.evidence);
         let seen = evidence.iter().all(|sight| match sight {
-            Sight::Put(kv) => store.is_present(kv),
+            Sight::Put(kv) => store.is_present(kv, false),
+            Sight::Bare(kv) => store.is_present(kv, true),
             Sight::PutOf(key) => store.current(key).is_some_and(|version| version.revision == revision),
             Sight::Deletion(key) => store.just_deleted(key.as_slice()),
         });
@@ -344,6 +358,7 @@ impl<'h> Gaps<'h> {
         let candidates = self.gap(revision).map_or(self.candidates.len(), |gap| gap.in_time);
         let shown = match self.gap(revision).and_then(|gap| gap.evidence.first()) {
             Some(Sight::Put(kv)) => format!(", which shows as {kv},"),
+            Some(Sight::Bare(kv)) => format!(", which shows as a put of {},", kv.key),
             Some(Sight::PutOf(key)) => {
                 format!(", which a guard knows as a put of \"{}\",", key.escape_ascii())
             }

@@ -224,6 +224,11 @@ impl<'h> Timeline<'h> {
         self.present(id).map(|version| (version.revision, version.version, version.create_revision))
     }
 
+    /// The revision of the latest change of a key, be it a put or a deletion.
+    pub fn changed_at(&self, id: KeyId) -> i64 {
+        self.versions[id as usize].last().map_or(i64::MIN, |version| version.revision)
+    }
+
     /// The version of a key at a revision.
     pub fn version_at(&self, key: &[u8], revision: i64) -> Option<KeyValue> {
         let id = self.id(key)?;
@@ -236,10 +241,10 @@ impl<'h> Timeline<'h> {
         versions.iter().map(|version| (version.revision, version.is_there()))
     }
 
-    /// Whether `kv` is the present version of its key.
-    pub fn is_present(&self, kv: &KeyValue) -> bool {
+    /// Whether `kv` is the present version of its key, its value aside with `keys_only`.
+    pub fn is_present(&self, kv: &KeyValue, keys_only: bool) -> bool {
         let present = self.id(kv.key.as_slice()).and_then(|id| self.present(id));
-        present.is_some_and(|version| self.is_shown(version, kv, false))
+        present.is_some_and(|version| self.is_shown(version, kv, keys_only))
     }
 
     /// A key that is attached to a lease.

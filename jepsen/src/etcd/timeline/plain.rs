@@ -1,6 +1,6 @@
 //! Plain operations: the same as in `answer`, for one key and without a request.
 
-use super::{Timeline, Version};
+use super::{KeyId, Timeline, Version};
 use crate::etcd::records::{Kind, Record, Seen};
 
 impl Timeline<'_> {
@@ -37,6 +37,25 @@ impl Timeline<'_> {
         self.begun = self.journal.len();
         self.push(id.expect("what is changed was written"), version);
         self.commit(record.call)
+    }
+}
+
+impl Timeline<'_> {
+    /// The key of a plain operation, if its answer differs because the key is not there, or was put at another revision.
+    pub fn differing_revision(&self, record: &Record, seen: Option<&Seen>) -> Option<KeyId> {
+        let id = self.id_of(record.key)?;
+        let modified = self.present(id).map_or(0, |version| version.revision);
+        let shown = seen.map_or(0, |seen| i64::from(seen.modified));
+        let differs = match record.kind {
+            Kind::Get => modified != shown,
+            Kind::Delete => (modified != 0) != record.changes(),
+            Kind::Guarded => {
+                (modified == i64::from(record.expected)) != record.changes()
+                    || (record.reads() && modified != shown)
+            }
+            Kind::Put | Kind::Rare => false,
+        };
+        differs.then_some(id)
     }
 }
 
