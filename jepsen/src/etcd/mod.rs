@@ -9,6 +9,8 @@
 //! * [`check_ownership`], [`check_fencing`] and [`check_hashes`] judge what the order of changes says of locks and
 //!   of the members' states.
 //!
+//! * [`registers`] judges keys as registers, without their revisions: a second opinion.
+//!
 //! What to record: every response with the revision of its header (zero says that it is not known). An
 //! operation that timed out, or whose connection broke, stays without a return; only errors that say that
 //! nothing was done are [`Error`]s; those of no interest are [`Error::Refused`].
@@ -39,6 +41,7 @@ mod outcome;
 mod placing;
 mod realtime;
 mod records;
+mod registers;
 mod request;
 mod store;
 mod timeline;
@@ -51,6 +54,7 @@ pub use order::{Options, Stop, check, check_records, check_with_log};
 pub use outcome::{Error, KeyValue, Reply, Response};
 pub use records::Records;
 pub(crate) use records::{Does, Guard, Plain, Shown};
+pub use registers::{Registers, registers};
 pub(crate) use request::Sharing;
 pub use request::{
     Bytes, Compare, Delete, Keys, Put, Range, Relation, Request, SortOrder, SortTarget, Target, Txn,

@@ -104,9 +104,17 @@ impl fmt::Debug for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        let Some(rest) = self.0.len().checked_sub(BYTES_SHOWN_MAX).filter(|rest| *rest > 0) else {
+            return write!(f, "\"{}\"", self.0.escape_ascii());
+        };
+        // The end of a long key or value tells as much as its beginning.
+        let (begins, ends) = (&self.0[..BYTES_SHOWN_MAX / 2], &self.0[BYTES_SHOWN_MAX / 2 + rest..]);
+        write!(f, "\"{}…{}\" ({} bytes)", begins.escape_ascii(), ends.escape_ascii(), self.0.len())
     }
 }
+
+/// Longer keys and values are shown without their middle.
+const BYTES_SHOWN_MAX: usize = 128;
 
 /// A key, or a range of keys, as etcd's pairs of `key` and `range_end` mean it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

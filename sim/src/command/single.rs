@@ -18,6 +18,9 @@ pub struct Leave {
     /// Writes what happened as a scenario file.
     #[arg(long, value_name = "FILE")]
     pub scenario_out: Option<PathBuf>,
+    /// Writes what clients saw, for `quorate-jepsen check`.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
     /// Draws the whole run as one page for a browser.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -103,14 +106,20 @@ pub fn leave_files(finished: &Finished, leave: &Leave) -> bool {
     let scenario = leave.scenario_out.iter().zip(&finished.scenario);
     let scenario = scenario.map(|(path, scenario)| ("scenario", path, scenario.to_string()));
     let report = leave.report.iter().map(|path| ("report", path, page::draw(finished)));
-    scenario.chain(report).all(|(what, path, text)| {
-        let written = std::fs::write(path, text);
-        match &written {
+    let history =
+        leave.history.as_ref().map(|path| ("history", path, history::write(&finished.history, path)));
+    let texts = scenario.chain(report).map(|(what, path, text)| (what, path, std::fs::write(path, text)));
+    let mut all_written = true;
+    for (what, path, written) in texts.chain(history) {
+        match written {
             Ok(()) => eprintln!("{what}: {}", path.display()),
-            Err(error) => eprintln!("{what}: cannot be written to {}: {error}", path.display()),
+            Err(error) => {
+                eprintln!("{what}: cannot be written to {}: {error}", path.display());
+                all_written = false;
+            }
         }
-        written.is_ok()
-    })
+    }
+    all_written
 }
 
 /// Prints a failure, and how to run it again; leaves its history in a file.

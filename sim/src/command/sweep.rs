@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Overrides, single, speed, start_clock};
 use crate::core::{self, Plan, Watch};
 use crate::coverage::{self, Reached, STATES};
+use crate::history;
 use crate::ledger::{self, Entry};
 use crate::random::{Random, Stream};
 use crate::report::{Finished, Summary};
@@ -43,6 +44,9 @@ pub struct Sweep {
     /// Draw every other seed's options as those of an earlier seed that reached a rare state.
     #[arg(long)]
     pub prefer_rare: bool,
+    /// Write what the clients of every seed saw into this folder, as seed-<number>.jsonl for `quorate-jepsen check`.
+    #[arg(long, value_name = "FOLDER")]
+    pub histories: Option<PathBuf>,
     /// Add what was simulated to this file (see `ledger`).
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
@@ -59,6 +63,8 @@ struct Tally {
     events: AtomicU64,
     done: AtomicU64,
     undecided: AtomicU64,
+    /// Histories that could not be written.
+    unwritten: AtomicU64,
     failures: Mutex<Vec<(Finished, Overrides)>>,
     rarity: Mutex<Rarity>,
     /// What each seed came to, if that is to be printed.
@@ -117,6 +123,10 @@ pub fn sweep(sweep: &Sweep) -> ExitCode {
         eprintln!("{error}");
         return ExitCode::from(2);
     }
+    if let Some(Err(error)) = sweep.histories.as_ref().map(std::fs::create_dir_all) {
+        eprintln!("--histories: the folder cannot be made: {error}");
+        return ExitCode::from(2);
+    }
     let jobs =
         sweep.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     // Hidden by itself where there is no terminal.
@@ -148,6 +158,11 @@ pub fn sweep(sweep: &Sweep) -> ExitCode {
             eprintln!("the ledger cannot be written to {}: {error}", path.display());
             return ExitCode::FAILURE;
         }
+    }
+    let unwritten = tally.unwritten.load(Ordering::Relaxed);
+    if unwritten > 0 {
+        eprintln!("{unwritten} histories cannot be written");
+        return ExitCode::FAILURE;
     }
     verdict(tally)
 }
@@ -207,6 +222,11 @@ fn work(sweep: &Sweep, tally: &Tally, bar: &ProgressBar) {
         }
         if sweep.twice && run().summary.hash != hash {
             tally.divergent.lock().expect("no worker panics while it holds this").push(options.seed);
+        }
+        if let Some(folder) = &sweep.histories {
+            let path = folder.join(format!("seed-{seed}.jsonl"));
+            let written = history::write(&finished.history, &path);
+            tally.unwritten.fetch_add(u64::from(written.is_err()), Ordering::Relaxed);
         }
         let like = overrides.like.unwrap_or(seed);
         tally.rarity.lock().expect("no worker panics while it holds this").note(finished.reached, like);

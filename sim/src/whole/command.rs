@@ -111,7 +111,7 @@ pub fn main() -> ExitCode {
 fn one(seed: u64, overrides: &Overrides, report: Option<PathBuf>, print: bool) -> ExitCode {
     let options = overrides.options(seed);
     println!("{}", banner(&options));
-    let leave = Leave { report, scenario_out: None };
+    let leave = Leave { report, scenario_out: None, history: None };
     let clock = start_clock();
     let finished = execute(&options, None, &leave, print);
     let wall = clock.elapsed().as_secs_f64().max(1e-9);
@@ -159,7 +159,7 @@ fn scenario(path: &Path, print: bool, report: Option<PathBuf>) -> ExitCode {
         println!("{}: is told at the core depth only", path.display());
         return ExitCode::SUCCESS;
     }
-    let leave = Leave { report, scenario_out: None };
+    let leave = Leave { report, scenario_out: None, history: None };
     let scenario = Arc::new(scenario);
     let finished = execute(&scenario.options, Some(Arc::clone(&scenario)), &leave, print);
     if !single::leave_files(&finished, &leave) {
