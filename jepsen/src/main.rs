@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_jepsen::explain::{Picture, html};
-use quorate_jepsen::format::{self, Format, ReadOptions, Recording};
+use quorate_jepsen::format::{self, Format, ReadOptions, Recording, WriteError};
 use quorate_jepsen::models::named::{FailedCas, NilRead, Semantics};
 use quorate_jepsen::report::{ModelName, Report, Settings, judge};
 use quorate_jepsen::{Limits, Verdict, txn};
@@ -499,8 +499,12 @@ fn convert(arguments: &ConvertArguments) -> Result<(), String> {
         OutputName::Sessions => Format::Sessions,
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
-    format::write(&recording, to, &mut out).map_err(|error| error.to_string())?;
-    out.flush().map_err(|error| error.to_string())
+    let written = format::write(&recording, to, &mut out).and_then(|()| Ok(out.flush()?));
+    match written {
+        // Whoever closed the output does not want the rest.
+        Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| error.to_string()),
+    }
 }
 
 /// Prints to the standard output. Whoever closed it does not want the rest.

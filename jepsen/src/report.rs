@@ -138,6 +138,13 @@ fn judge_named(history: &History<Ask, Answer>, settings: &Settings<'_>) -> Resul
         None => return Err(unfit(history)),
     };
     let (name, semantics) = (model.name(), &settings.semantics);
+    let of_transactions = [ModelName::ListAppend, ModelName::RwRegister, ModelName::LongFork];
+    if settings.transactions.is_some() && !of_transactions.contains(&model) {
+        return Err(format!(
+            "levels of isolation, anomalies and orders of versions are asked of transactions, and this is judged as {name}: \
+             leave them out, or name list-append or rw-register by --model"
+        ));
+    }
     match model {
         ModelName::Register => judge_bound(name, named::register(history, semantics), settings),
         ModelName::KeyValue => judge_bound(name, named::key_value(history), settings),

@@ -91,6 +91,23 @@ fn a_stale_read_is_told_as_a_story() {
 }
 
 #[test]
+fn an_operation_that_is_wrong_by_itself_is_told_first() {
+    let report = report(r#"{"process":3,"call":50,"return":60,"f":"read","output":5}"#);
+    assert_eq!(report.why[0], "process 3 read 5, which is a value that nobody wrote");
+    assert_eq!(report.evidence, ["* op 0   [50, 60]         process 3    read 5"]);
+}
+
+#[test]
+fn what_is_asked_of_transactions_is_not_asked_of_others() {
+    let text = r#"{"process":3,"call":50,"return":60,"f":"read","output":5}"#;
+    let recording = format::read(text, None, ReadOptions::default()).expect("lines");
+    let transactions = Some(quorate_jepsen::txn::Options::default());
+    let refused = judge(&recording, &Settings { transactions, ..Settings::default() });
+    let error = refused.expect_err("a register has no level of isolation");
+    assert!(error.contains("this is judged as register"), "{error}");
+}
+
+#[test]
 fn etcd_is_ordered_by_its_revisions() {
     let text = r#"{"process":0,"call":10,"return":25,"request":{"put":{"key":"k","value":"v"}},"response":{"revision":2,"result":{"Ok":{"put":{}}}}}
 {"process":0,"call":30,"return":35,"request":{"put":{"key":"k","value":"w"}},"response":{"revision":3,"result":{"Ok":{"put":{}}}}}

@@ -11,7 +11,10 @@
 //! of unknown outcome than can be tried is not decided: the next one begins with what was read at its end, and the verdict
 //! on the run is unknown and says why. Whatever has been judged is on the disk.
 //!
-//! Only the order of revisions is judged in this way.
+//! Only the order of revisions is judged in this way. Of the workload `wr` it says all: each transaction writes, or only
+//! reads again, at one revision under the condition that none of its keys has changed since it read them, so it happened
+//! at that revision, and the order of revisions that explains every answer is an order of the transactions in real time.
+//! The others need what this forgets: lists that grow (`append`), streams and leases that outlive a window.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

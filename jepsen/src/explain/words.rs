@@ -12,6 +12,10 @@ pub(super) fn why(picture: &Picture, core: &[usize], verdict: &Verdict) -> Vec<S
         Verdict::Invalid(violation) => violation,
     };
     let mut why = Vec::new();
+    if let [_] = core {
+        // An operation that is wrong by itself: the engine's words say it best.
+        why.push(violation.sentence.clone());
+    }
     if let Some((offender, others)) = core.split_first() {
         why.extend(story(picture, *offender, others));
         let part = &picture.parts[picture.bars[*offender].part];
@@ -21,7 +25,9 @@ pub(super) fn why(picture: &Picture, core: &[usize], verdict: &Verdict) -> Vec<S
             why.extend(stuck_at(picture, stuck, part.order.len()));
         }
     }
-    why.push(violation.sentence.clone());
+    if core.len() != 1 {
+        why.push(violation.sentence.clone());
+    }
     why
 }
 
