@@ -187,13 +187,16 @@ impl World {
         exit
     }
 
-    /// Hands leadership to a member.
+    /// Hands leadership to a member, again if a slow machine lets it lose what it got.
     pub fn move_leader(&mut self, at: usize) {
         let id = self.listed(at).id;
         let etcdctl = self.etcdctl();
         Deadline::after(PATIENCE).retry("leadership is handed over", || {
             let output = etcdctl.run(&["move-leader", &id]);
-            if output.code == Some(0) { Ok(()) } else { Err(output.stderr) }
+            match output.code {
+                Some(0) if self.leader() == at => Ok(()),
+                _ => Err(output.stderr),
+            }
         });
         self.load.await_progress();
     }
