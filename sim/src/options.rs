@@ -183,6 +183,7 @@ impl Options {
             20..28 => options.profile_of_slow_watchers(),
             28..38 => options.profile_of_old_letters(random),
             38..46 => options.profile_of_members_far_behind(random),
+            46..49 => options.profile_of_large_states(),
             _ => {}
         }
         options
@@ -218,6 +219,8 @@ impl Options {
         self.load.clients = 6;
         self.load.keys = 1;
         self.load.roam = 300_000;
+        // Some of them hold leases: what the one who was left behind says of those counts most.
+        self.load.mix[3] = self.load.mix[3].max(1);
         self.load.serializable = 0;
         self.load.think = Duration::from_millis(5);
     }
@@ -277,6 +280,19 @@ impl Options {
     fn weigh(&mut self, fault: &str, heavy: u32) {
         let at = FAULTS.iter().position(|name| *name == fault);
         self.faults.weights[at.expect("it is in the list of faults")] = heavy;
+    }
+
+    /// States that take several chunks to send, while clients write and compact.
+    fn profile_of_large_states(&mut self) {
+        self.load.mix[1] = 4;
+        self.load.value_bytes = 8_000;
+        self.load.keys = 10;
+        self.load.kept = 150;
+        self.load.clients = 4;
+        self.load.think = Duration::from_millis(30);
+        self.snapshot_entries = 30;
+        self.catchup_entries = 10;
+        self.append_bytes_max = 1 << 20;
     }
 
     /// The members.

@@ -60,6 +60,10 @@ impl<C: Fn() -> bool> Shrinker<C> {
     pub fn search(&mut self, small_enough: bool) {
         self.small_enough = small_enough;
         self.shorten();
+        // What makes every further run shorter comes first.
+        self.plainer_options();
+        self.fewer_members();
+        self.leave_out(COARSE, |step| matches!(step.action, Action::Operation(_) | Action::Fault { .. }));
         for tries in [0, 2, 6] {
             self.tries = tries;
             loop {
@@ -79,8 +83,8 @@ impl<C: Fn() -> bool> Shrinker<C> {
     /// Tries everything once.
     fn pass(&mut self) {
         self.drop_clients();
-        self.leave_out(|step| matches!(step.action, Action::Operation(_)));
-        self.leave_out(|step| matches!(step.action, Action::Fault { .. }));
+        self.leave_out(FINE, |step| matches!(step.action, Action::Operation(_)));
+        self.leave_out(FINE, |step| matches!(step.action, Action::Fault { .. }));
         self.fewer_members();
         self.plainer_options();
         self.shorten();
@@ -125,13 +129,15 @@ impl<C: Fn() -> bool> Shrinker<C> {
         }
     }
 
-    /// Leaves out lines of one kind, in ever smaller parts.
-    fn leave_out(&mut self, kind: impl Fn(&Step) -> bool) {
+    /// Leaves out lines of one kind, in ever smaller parts: stretches of time, down to so small a share of them.
+    fn leave_out(&mut self, finest: usize, kind: impl Fn(&Step) -> bool) {
         let places = |scenario: &Scenario| -> Vec<usize> {
             (0..scenario.steps.len()).filter(|at| kind(&scenario.steps[*at])).collect()
         };
-        let mut part = places(&self.best).len().div_ceil(2);
-        while part > 0 {
+        let lines = places(&self.best).len();
+        let smallest = (lines / finest).max(1);
+        let mut part = lines.div_ceil(2);
+        while part >= smallest {
             let mut from = 0;
             loop {
                 let places = places(&self.best);
@@ -314,6 +320,10 @@ fn round(scenario: &mut Scenario, unit: u64) {
     options.network.delay = Duration::from_micros((delay.as_micros() as u64).max(1));
     options.network.jitter = Duration::from_micros((jitter.as_micros() as u64).max(1));
 }
+
+/// Stretches of time are left out down to this share of all lines; or to single lines.
+const COARSE: usize = 32;
+const FINE: usize = usize::MAX;
 
 /// So many attempts in a row that lead nowhere end the search.
 const FRUITLESS_MAX: u32 = 2_000;

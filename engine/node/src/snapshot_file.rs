@@ -242,3 +242,42 @@ impl<F: File> FrameReader<F> {
 
 const PREFIX: &str = "snap-";
 const TEMPORARY: &str = "snap.tmp";
+
+#[cfg(test)]
+mod tests {
+    use quorate_replica::ChunkBody;
+    use quorate_store::SnapshotPart;
+
+    use super::*;
+    use crate::testing::{load_snapshot, save_snapshot};
+
+    /// The frames of a file: header, chunks, footer.
+    fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
+        let mut frames = Vec::new();
+        while !bytes.is_empty() {
+            let (_, len) = codec::frame_header(bytes).expect("it is whole").expect("it is whole");
+            let (frame, rest) = bytes.split_at(len);
+            frames.push(frame);
+            bytes = rest;
+        }
+        frames
+    }
+
+    #[test]
+    fn chunks_of_two_files_of_the_same_position_are_not_put_together() {
+        let file = |versions: u64| {
+            let end = ChunkBody::Store(SnapshotPart::End { versions });
+            save_snapshot(&[ChunkBody::Sessions(Vec::new()), end]).expect("small")
+        };
+        let (one, other) = (file(1), file(2));
+        assert!(load_snapshot(&one).is_ok() && load_snapshot(&other).is_ok());
+        let mixed: Vec<&[u8]> = frames(&one)[..2]
+            .iter()
+            .chain(&frames(&other)[2..3])
+            .chain(&frames(&one)[3..])
+            .copied()
+            .collect();
+        let error = load_snapshot(&mixed.concat()).expect_err("a chunk is not its own").to_string();
+        assert!(error.contains("footer"), "{error}");
+    }
+}

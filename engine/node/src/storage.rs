@@ -165,3 +165,128 @@ impl<D: Disk> Snapshots<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use quorate_raft::{HardState, NodeId, SnapshotMeta, Term};
+    use quorate_replica::ChunkBody;
+
+    use super::*;
+    use crate::inbox::{Event, InboxReceiver, inbox};
+    use crate::recover::{Recovery, recover};
+    use crate::testing::{MemoryDisk, configuration, identity, put, ready};
+
+    const COVERED: Position = Position { term: Term(1), index: Index(3) };
+
+    fn start(disk: &MemoryDisk) -> Recovery<MemoryDisk> {
+        ready(recover(disk, &identity(7, 1, &[1, 2, 3]), 500, false)).expect("nothing is wrong with the disk")
+    }
+
+    fn write(id: u64) -> Write {
+        let hard_state = HardState { term: Term(1), vote: Some(NodeId(1)), commit: Index(id) };
+        Write {
+            id: WriteId(id),
+            hard_state: Some(hard_state),
+            entries: vec![put(1, id, "a key", "a value")],
+            sync: true,
+        }
+    }
+
+    fn chunk(sequence: u32, last: bool) -> Arc<SnapshotChunk> {
+        let meta = SnapshotMeta { position: COVERED, configuration: configuration(&[1, 2, 3]) };
+        Arc::new(SnapshotChunk { meta, sequence, last, body: ChunkBody::Sessions(Vec::new()) })
+    }
+
+    /// What has become of a task that has done all that it can; nothing, if it waits for more.
+    fn poll<F: Future>(task: F) -> Option<F::Output> {
+        match pin!(task).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    /// What the driver is told.
+    fn told(mut receiver: InboxReceiver) -> Vec<Event> {
+        std::iter::from_fn(|| receiver.receiver.try_recv().ok()).collect()
+    }
+
+    /// The log on one disk, with three entries, and snapshot files on another.
+    fn two_disks() -> (MemoryDisk, MemoryDisk) {
+        let (log, files) = (MemoryDisk::default(), MemoryDisk::default());
+        start(&files);
+        let mut recovery = start(&log);
+        for id in 1..=3 {
+            recovery.wal.stage(&write(id)).expect("small");
+        }
+        ready(recovery.wal.flush(true)).expect("there is power");
+        (log, files)
+    }
+
+    /// Has a snapshot of two chunks written; says what the driver was told.
+    fn save(log: &MemoryDisk, files: &MemoryDisk, power: impl FnOnce()) -> Vec<Event> {
+        let (sender, receiver) = inbox();
+        let (wal, writer) = (start(log).wal, start(files).snapshots);
+        let (queue, storage, snapshots) = tasks(wal, writer, &sender);
+        power();
+        queue.save(chunk(0, false), Index(0)).expect("the task is there");
+        queue.save(chunk(1, true), Index(0)).expect("the task is there");
+        drop(queue);
+        // Where the disk has failed, the task has ended with an error, and that is well.
+        let _ = poll(snapshots.run());
+        let _ = poll(storage.run());
+        told(receiver)
+    }
+
+    #[test]
+    fn the_log_hears_of_a_snapshot_when_its_file_is_durable() {
+        let (log, files) = two_disks();
+        let before = log.operations();
+        let whole = save(&log, &files, || ());
+        assert_eq!(whole.len(), 2, "{whole:?}");
+        let (log_operations, mut survived) = (log.operations() - before, 0);
+        assert!(log_operations > 0, "a snapshot is noted in the log");
+        for power in 0.. {
+            let (log, files) = two_disks();
+            let mut quiet = 0;
+            let told = save(&log, &files, || {
+                quiet = log.operations();
+                files.cut_power_after(power);
+            });
+            if told.len() == 2 {
+                break;
+            }
+            assert_eq!(
+                log.operations(),
+                quiet,
+                "the log was touched though the file's disk failed at {power}"
+            );
+            survived += 1;
+        }
+        assert!(survived > 3, "a file takes several operations");
+    }
+
+    #[test]
+    fn a_snapshot_is_said_to_be_in_place_when_the_log_has_noted_it() {
+        let (log, files) = two_disks();
+        let told = save(&log, &files, || log.cut_power_after(0));
+        let last = |event: &Event| matches!(event, Event::SnapshotSaved { sequence: 1, .. });
+        assert!(!told.iter().any(last), "{told:?}");
+    }
+
+    #[test]
+    fn an_append_that_fails_is_the_end() {
+        let disk = MemoryDisk::default();
+        let (sender, receiver) = inbox();
+        let recovery = start(&disk);
+        let (queue, storage, _snapshots) = tasks(recovery.wal, recovery.snapshots, &sender);
+        disk.fill();
+        queue.write(write(1)).expect("the task is there");
+        let ended = poll(storage.run()).expect("the disk is full").expect_err("the disk is full");
+        assert!(ended.to_string().contains("append to"), "{ended}");
+        assert!(told(receiver).is_empty(), "nothing was written");
+    }
+}

@@ -123,6 +123,8 @@ struct State {
     /// Changes of the directory since it was synced.
     unsynced: Vec<Change>,
     operations: usize,
+    /// Whether there is room for nothing more.
+    full: bool,
     /// Operations left before the power goes.
     power: Option<usize>,
 }
@@ -164,6 +166,11 @@ impl MemoryDisk {
         self.lock().power = Some(operations);
     }
 
+    /// From now on there is no room for anything.
+    pub fn fill(&self) {
+        self.lock().full = true;
+    }
+
     /// A disk as this one is for the next process after the present one was killed: what was not synced is
     /// still there, and may still be lost.
     #[must_use]
@@ -178,6 +185,7 @@ impl MemoryDisk {
             unsynced: state.unsynced.clone(),
             operations: 0,
             power: None,
+            full: state.full,
         };
         MemoryDisk { state: Arc::new(Mutex::new(state)) }
     }
@@ -363,6 +371,9 @@ impl File for MemoryFile {
 
     async fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.operate()?;
+        if state.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let content = &mut state.files[self.file].bytes;
         let end = self.end + bytes.len();
         content.resize(content.len().max(end), 0);

@@ -54,6 +54,8 @@ struct Waiting {
     member: NodeId,
     /// What is asked is in the history.
     operation: OperationId,
+    /// When it was asked.
+    asked: Time,
     /// How long it waits.
     until: Option<Time>,
     /// What the clocks read when a lease was granted or renewed.
@@ -208,7 +210,8 @@ impl Simulation {
         let client = &mut self.clients[slot as usize];
         client.serial += 1;
         let operation = self.recorder.invoke(client.process, self.time, request);
-        client.waiting = Some(Waiting { member, operation, until: None, readings, wanted: None });
+        client.waiting =
+            Some(Waiting { member, operation, asked: self.time, until: None, readings, wanted: None });
         self.asked.push((slot, member));
         let asker = Asker { slot, serial: client.serial };
         match self.network.send_client(self.time, member) {
@@ -305,9 +308,14 @@ impl Simulation {
     }
 
     fn settle(&mut self, asker: Asker, waiting: Waiting, outcome: Outcome) {
-        let Waiting { operation, readings, member, wanted, until: _ } = waiting;
+        let Waiting { operation, readings, member, wanted, asked, until: _ } = waiting;
         self.known.learn(&outcome);
         self.lease_renewed(&outcome, readings.as_deref());
+        if let Outcome::Answered(response) = &outcome {
+            let request = self.recorder.request(operation);
+            let check = self.invariants.on_answer(request, asked, self.time, response);
+            self.demand(check);
+        }
         let clients = self.options.load.clients;
         let client = &mut self.clients[asker.slot as usize];
         let process = client.process;

@@ -78,6 +78,8 @@ enum Asked {
         led: bool,
     },
     Join(NodeId),
+    /// For the place of a member that lives, perhaps.
+    Usurp(NodeId),
 }
 
 /// A disk that is lost.
@@ -134,7 +136,7 @@ impl Simulation {
         match *fault {
             Fault::Transfer(_) => open.is_none(),
             Fault::Add { .. } => idle && self.members.len() + 1 < MEMBERS_MAX,
-            Fault::LostDisk(Target::Node(node)) => {
+            Fault::LostDisk(Target::Node(node)) | Fault::Impostor(Target::Node(node)) => {
                 idle && self.members.len() + 1 < MEMBERS_MAX && self.may_lose_disk(node).unwrap_or(false)
             }
             Fault::Promote | Fault::Demote(_) | Fault::Remove(_) => idle,
@@ -174,7 +176,9 @@ impl Simulation {
             Fault::Add { learner } => {
                 let id = self.expect_member();
                 let peer_urls = vec![storage::peer_url(id)];
-                let command = Command::MemberAdd { id: id.0, peer_urls, learner, auto_promote: false };
+                // Every other learner gets its vote by itself.
+                let auto_promote = learner && id.0 % 2 == 1;
+                let command = Command::MemberAdd { id: id.0, peer_urls, learner, auto_promote };
                 (Request::Command(command), Asked::Add)
             }
             Fault::Promote => {
@@ -186,6 +190,14 @@ impl Simulation {
             }
             Fault::Remove(Target::Node(node)) => {
                 (Request::Command(Command::MemberRemove { id: node.0 }), Asked::Remove { led: led(node) })
+            }
+            Fault::Impostor(Target::Node(node)) => {
+                let Some(Record { name, peer_urls, .. }) = table.get(node.0).cloned() else { return };
+                let new = self.expect_member();
+                (
+                    Request::Command(Command::MemberJoin { id: new.0, owner: new.0, name, peer_urls }),
+                    Asked::Usurp(new),
+                )
             }
             _ => return,
         };
@@ -239,7 +251,7 @@ impl Simulation {
             (Asked::Promote, _) => self.coverage.on_promoted(),
             (Asked::Demote { led }, _) => self.coverage.on_voter_less(false, led),
             (Asked::Remove { led }, _) => self.coverage.on_voter_less(true, led),
-            (Asked::Join(asker), Body::Store(Reply::Joined { id })) => {
+            (Asked::Join(asker) | Asked::Usurp(asker), Body::Store(Reply::Joined { id })) => {
                 assert_eq!(*id, asker.0, "a directory is the member whose place it asked for");
                 self.joined(asker);
             }

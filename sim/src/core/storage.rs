@@ -53,6 +53,8 @@ pub struct Storage {
     synced: usize,
     /// The log up to here is followed by a durable record that says that it was synced before.
     witnessed: usize,
+    /// Where each append begins, and how long it is.
+    appends: Vec<(usize, usize)>,
     /// What the log was found to hold when the member last started, and how far that was. It is not read again:
     /// what was synced then has not changed, unless `undamaged` says so.
     known: Option<(Scan, Recovered)>,
@@ -147,6 +149,7 @@ impl Storage {
             undamaged: None,
             synced: 0,
             witnessed: 0,
+            appends: Vec::new(),
             known: None,
         }
     }
@@ -195,6 +198,7 @@ impl Storage {
             self.disk.append(self.log, &self.buffer[..room]);
             return Begun::Failed;
         }
+        self.appends.push((self.disk.length(self.log), self.buffer.len()));
         self.disk.append(self.log, &self.buffer);
         let length = sync.then(|| self.disk.length(self.log));
         self.flight = Some(Flight { done, sync: length, witness: self.synced });
@@ -271,6 +275,8 @@ impl Storage {
                 let mut damaged = bytes.to_vec();
                 if failure == DiskFailure::BitRot {
                     damaged[random.below(until) as usize] ^= 1 << random.below(8);
+                } else if let Some((from, to, length)) = self.alike(until as usize, &mut random) {
+                    damaged.copy_within(from..from + length, to);
                 } else {
                     let sectors = until / SECTOR as u64;
                     let (from, to) = (random.below(sectors) as usize, random.below(sectors) as usize);
@@ -284,6 +290,19 @@ impl Storage {
             }
         }
         true
+    }
+
+    /// Two appends of the same length, for every other misdirected write: each is whole by itself, and one of them is
+    /// in a place that is not its own.
+    fn alike(&self, until: usize, random: &mut Random) -> Option<(usize, usize, usize)> {
+        let whole = self.appends.partition_point(|(at, length)| at + length <= until);
+        if whole == 0 || random.chance(500_000) {
+            return None;
+        }
+        let (from, length) = self.appends[random.below(whole as u64) as usize];
+        let others = || self.appends[..whole].iter().filter(|(at, other)| *other == length && *at != from);
+        let chosen = random.below(others().count().max(1) as u64) as usize;
+        others().nth(chosen).map(|(to, _)| (from, *to, length))
     }
 
     /// The disk is as it should be again.
@@ -324,6 +343,7 @@ impl Storage {
         let valid = usize::try_from(self.encoder.offset()).expect("it fits memory");
         scan.records.drain(..).for_each(|record| recovered.apply(record));
         self.disk.truncate(self.log, valid);
+        self.appends.retain(|(at, length)| at + length <= valid);
         self.disk.sync(self.log, valid);
         (self.synced, self.witnessed) = (valid, 0);
         self.boots += 1;

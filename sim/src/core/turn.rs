@@ -6,7 +6,7 @@ use quorate_replica::{Input, Output, Replica};
 
 use super::{Event, Simulation, operator, place};
 use crate::env::network::MEMBERS_MAX;
-use crate::invariants::{Violation, Waiting};
+use crate::invariants::{Leader, Violation, Waiting};
 use crate::trace::Event as Traced;
 
 impl Simulation {
@@ -101,10 +101,13 @@ impl Simulation {
                 self.send(node, to, message);
             }
             Output::Persist(write) => {
-                let Simulation { members, invariants, time, .. } = self;
+                let Simulation { members, invariants, time, options, .. } = self;
                 let member = &mut members[place(node)];
-                let commit = member.replica.as_ref().map_or(0, |replica| replica.status().raft.commit.0);
-                let check = invariants.on_write(node, &write, commit, || member.clock.reading(*time));
+                let replica = member.replica.as_ref().expect("who writes is up");
+                let (now, patience) = (member.clock.now(*time), options.election_timeout);
+                let leader = Leader { replica, now, patience };
+                let commit = replica.status().raft.commit.0;
+                let check = invariants.on_write(node, &write, commit, leader, || member.clock.reading(*time));
                 member.storage.enqueue(write);
                 self.demand(check);
             }

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_raft::{NodeId, Payload};
-use quorate_replica::{SharedProposal, Write};
+use quorate_replica::{RequestId, SharedProposal, Write};
 use quorate_store::Command;
 
 use super::logs::Logs;
@@ -29,6 +29,8 @@ pub type Readings = [u64; MEMBERS_MAX];
 pub struct LeaseExpiry {
     /// The latest renewal of each lease: its time to live, and the clocks when it was asked for.
     renewed: BTreeMap<i64, (u64, Readings)>,
+    /// When a member's clock said that a lease's time was up, by the command that ends it.
+    decided: BTreeMap<(NodeId, RequestId), u64>,
     /// What some log holds, by index and term.
     proposed: BTreeMap<(u64, u64), Proposed>,
     /// Who belongs to the cluster as of the last committed entry, once that has changed.
@@ -54,7 +56,7 @@ struct Expiry {
 }
 
 impl LeaseExpiry {
-    /// A member writes entries: those that end leases are noted when their own origin appends them.
+    /// A member writes entries: those that end leases were decided on when their own origin first appended them.
     pub fn on_write(&mut self, node: NodeId, write: &Write, reading: impl Fn() -> u64) {
         for entry in &write.entries {
             let key = (entry.index.0, entry.term.0);
@@ -64,8 +66,16 @@ impl LeaseExpiry {
             }
             let Payload::Command(SharedProposal(proposal)) = &entry.payload else { continue };
             let Command::LeaseRevoke { id } = &proposal.command else { continue };
-            if proposal.id.is_own() && proposal.origin == node {
-                let expiry = Expiry { lease: id.0, origin: node, reading: reading() };
+            if !proposal.id.is_own() {
+                continue;
+            }
+            let decision = (proposal.origin, proposal.id);
+            if proposal.origin == node {
+                self.decided.entry(decision).or_insert_with(&reading);
+            }
+            // (Whoever may have put it into the log: a decision that comes late is as early as it was.)
+            if let Some(&reading) = self.decided.get(&decision) {
+                let expiry = Expiry { lease: id.0, origin: proposal.origin, reading };
                 self.proposed.entry(key).or_insert(Proposed::Expiry(expiry));
             }
         }

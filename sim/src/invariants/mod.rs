@@ -15,9 +15,11 @@ mod durability;
 mod elected_by_quorum;
 mod election_safety;
 mod follows_who_leads;
+mod good_faith;
 mod hand_over;
 mod leader_completeness;
 mod leading;
+mod lease_existence;
 mod lease_expiry;
 mod liveness;
 pub mod locks;
@@ -26,6 +28,8 @@ mod logs;
 mod membership_in_force;
 mod monotonic;
 mod own_term;
+mod reconfiguration;
+mod removed_members;
 mod revisions;
 mod snapshot_equivalence;
 mod state_hash;
@@ -33,6 +37,7 @@ mod state_machine_safety;
 mod storm;
 mod vote_once;
 
+use quorate_jepsen::etcd::{Request, Response};
 use quorate_raft::{Body, Instant, NodeId, Role, WriteId};
 use quorate_replica::{Message, Replica, Saved, Write};
 
@@ -40,6 +45,7 @@ pub use bounded::Waiting;
 pub use lease_expiry::Readings;
 pub use liveness::{Liveness, Member, TIMEOUTS_MAX, converged};
 use logs::Logs;
+pub use reconfiguration::Leader;
 
 use crate::options::Options;
 use crate::time::Time;
@@ -108,6 +114,8 @@ pub struct Invariants {
     snapshots: snapshot_equivalence::SnapshotEquivalence,
     revisions: revisions::Revisions,
     leases: lease_expiry::LeaseExpiry,
+    existence: lease_existence::LeaseExistence,
+    removed: removed_members::RemovedMembers,
     storm: storm::Storm,
 }
 
@@ -129,6 +137,8 @@ impl Invariants {
             snapshots: snapshot_equivalence::SnapshotEquivalence::default(),
             revisions: revisions::Revisions::default(),
             leases: lease_expiry::LeaseExpiry::default(),
+            existence: lease_existence::LeaseExistence::default(),
+            removed: removed_members::RemovedMembers::default(),
             storm: storm::Storm::default(),
         }
     }
@@ -149,10 +159,20 @@ impl Invariants {
     }
 
     /// A member, whose commit index is there, writes this. `reading` is its clock's now.
-    pub fn on_write(&mut self, node: NodeId, write: &Write, commit: u64, reading: impl Fn() -> u64) -> Check {
+    pub fn on_write(
+        &mut self,
+        node: NodeId,
+        write: &Write,
+        commit: u64,
+        leader: Leader<'_>,
+        reading: impl Fn() -> u64,
+    ) -> Check {
         self.logs.write(node, write)?;
         own_term::on_write(&self.logs, node, write, commit)?;
         self.leases.on_write(node, write, reading);
+        self.existence.on_write(write);
+        self.removed.on_write(write);
+        reconfiguration::on_write(node, write, leader)?;
         match write.entries.first() {
             Some(first) => self.matching.check(&self.logs, node, first.index),
             None => Ok(()),
@@ -229,6 +249,8 @@ impl Invariants {
             self.hashes.on_applied(node, now.applied, store.state_hash())?;
             self.revisions.on_applied(node, before, now)?;
             self.snapshots.on_applied(node, now.applied, || store.content_hash())?;
+            self.removed.on_applied(node, &self.logs, before, now)?;
+            good_faith::after_turn(node, replica)?;
         }
         Ok(())
     }
@@ -246,6 +268,11 @@ impl Invariants {
     /// A client was told that a lease lives for so many seconds; when it asked, the clocks read this.
     pub fn on_lease_renewed(&mut self, lease: i64, ttl: i64, readings: &Readings) -> Check {
         self.leases.on_renewed(lease, ttl, readings)
+    }
+
+    /// A client that asked this then is answered now.
+    pub fn on_answer(&mut self, request: &Request, asked: Time, now: Time, response: &Response) -> Check {
+        self.existence.on_answer(request, asked, now, response)
     }
 
     /// The highest index known to be chosen.

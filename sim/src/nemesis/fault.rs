@@ -68,6 +68,8 @@ pub enum Fault {
     Demote(Target),
     /// An operator removes a member.
     Remove(Target),
+    /// By mistake, an empty directory is given the addresses of a member, and asks for its place.
+    Impostor(Target),
     /// A member loses its disk, and with it its id: an empty directory takes its place when the fault ends.
     LostDisk(Target),
     /// A member is stopped; its clock runs on, or stands still as well.
@@ -167,6 +169,7 @@ impl Fault {
             | Fault::SlowDisk { target, .. }
             | Fault::Demote(target)
             | Fault::Remove(target)
+            | Fault::Impostor(target)
             | Fault::LostDisk(target)
             | Fault::Disk { target, .. } => Some(target),
             Fault::Cut { .. }
@@ -194,6 +197,7 @@ impl Fault {
             | Fault::SlowDisk { target, .. }
             | Fault::Demote(target)
             | Fault::Remove(target)
+            | Fault::Impostor(target)
             | Fault::LostDisk(target)
             | Fault::Disk { target, .. } => *target = Target::Node(node),
             Fault::Cut { .. }
@@ -230,7 +234,10 @@ impl Fault {
     /// Whether it is something that an operator does to the members.
     #[must_use]
     pub fn changes_members(&self) -> bool {
-        matches!(self, Fault::Add { .. } | Fault::Promote | Fault::Demote(_) | Fault::Remove(_))
+        matches!(
+            self,
+            Fault::Add { .. } | Fault::Promote | Fault::Demote(_) | Fault::Remove(_) | Fault::Impostor(_)
+        )
     }
 
     /// Whom it impairs, for the fault budget.
@@ -258,6 +265,7 @@ impl Fault {
             | Fault::Promote
             | Fault::Demote(_)
             | Fault::Remove(_)
+            | Fault::Impostor(_)
             | Fault::ClockRate { .. }
             | Fault::ClockJump { .. } => NodeSet::default(),
         }
@@ -281,6 +289,7 @@ impl Fault {
             Fault::Promote => "promote-learner",
             Fault::Demote(_) => "demote",
             Fault::Remove(_) => "remove",
+            Fault::Impostor(_) => "impostor",
             Fault::LostDisk(_) => "lost-disk",
             Fault::Pause { .. } => "pause",
             Fault::SlowCpu { .. } => "slow-cpu",

@@ -372,7 +372,12 @@ impl Nemesis {
             Fault::Disconnect(_) => world.disconnect(struck()),
             Fault::Disk { failure, .. } => world.fail_disk(struck(), failure),
             Fault::LostDisk(_) => world.lose_disk(struck()),
-            Fault::Transfer(_) | Fault::Add { .. } | Fault::Promote | Fault::Demote(_) | Fault::Remove(_) => {
+            Fault::Transfer(_)
+            | Fault::Add { .. }
+            | Fault::Promote
+            | Fault::Demote(_)
+            | Fault::Remove(_)
+            | Fault::Impostor(_) => {
                 world.operate(node.map_or(fault, |node| fault.aimed_at(node)));
             }
         }
@@ -397,7 +402,8 @@ impl Nemesis {
             | Fault::Add { .. }
             | Fault::Promote
             | Fault::Demote(_)
-            | Fault::Remove(_) => {}
+            | Fault::Remove(_)
+            | Fault::Impostor(_) => {}
             Fault::LostDisk(_) => world.replace_disk(struck()),
             Fault::Lossy(_) => {
                 let quality = self.quality;

@@ -80,11 +80,12 @@ fn draw_fault(kind: &str, options: &Options, random: &mut Random) -> Fault {
         "crash" => Fault::Crash(target),
         "power-loss" => Fault::PowerLoss,
         "transfer" => Fault::Transfer(random.chance(500_000).then_some(one)),
-        "membership" => match random.below(8) {
+        "membership" => match random.below(9) {
             0..3 => Fault::Add { learner: random.chance(700_000) },
             3..5 => Fault::Promote,
             5 => Fault::Demote(target),
-            _ => Fault::Remove(target),
+            6..8 => Fault::Remove(target),
+            _ => Fault::Impostor(target),
         },
         "lost-disk" => Fault::LostDisk(target),
         "pause" => Fault::Pause { target, frozen_clock: random.chance(300_000) },

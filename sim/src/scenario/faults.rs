@@ -9,7 +9,7 @@ use crate::nemesis::{DiskFailure, Fault, Target};
 use crate::options::Options;
 
 /// The words that faults begin with.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 27] = [
     "cut",
     "isolate",
     "clog",
@@ -33,6 +33,7 @@ pub const NAMES: [&str; 26] = [
     "promote-learner",
     "demote",
     "remove",
+    "impostor",
     "lost-disk",
     "drop",
     "late",
@@ -79,6 +80,7 @@ pub fn read(words: &mut Words, options: &Options) -> Read<Fault> {
         "promote-learner" => Fault::Promote,
         "demote" => Fault::Demote(words.target()?),
         "remove" => Fault::Remove(words.target()?),
+        "impostor" => Fault::Impostor(words.target()?),
         "lost-disk" => Fault::LostDisk(words.target()?),
         "pause" => Fault::Pause { target: words.target()?, frozen_clock: words.take("with-clock") },
         "slow-cpu" => Fault::SlowCpu { target: words.target()?, by: words.duration()? },

@@ -206,7 +206,7 @@ impl Scenario {
 
 /// The words that faults begin with (a partition is a cut).
 #[must_use]
-pub fn fault_names() -> &'static [&'static str; 26] {
+pub fn fault_names() -> &'static [&'static str; 27] {
     &faults::NAMES
 }
 

@@ -59,6 +59,8 @@ pub fn may_happen(shared: &Shared, fault: &Fault) -> bool {
         Fault::Transfer(_) => !busy,
         Fault::Add { .. } => !busy && !lost && room,
         Fault::Promote | Fault::Demote(_) | Fault::Remove(_) => !busy && !lost,
+        // At this depth addresses are machines, and a machine has one directory.
+        Fault::Impostor(_) => false,
         Fault::LostDisk(Target::Node(machine)) => !busy && !lost && may_lose_disk(shared, machine),
         _ => match fault.target() {
             Some(Target::Node(machine)) => shared.with(machine, |it| it.closed.is_none()).unwrap_or(false),

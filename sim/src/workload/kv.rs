@@ -41,12 +41,15 @@ impl Kv {
     }
 }
 
-/// A read of several keys, now or in the past.
+/// A read of several keys, now, in the past, or in the future.
 fn range(context: &mut Context<'_>) -> Range {
     let mut range = Range::of(some_keys(context));
     range.serializable = context.stale();
     if context.random.chance(300_000) {
         range.revision = (context.known.revision - context.random.below(20) as i64).max(1);
+    } else if context.random.chance(50_000) {
+        // What nobody has written yet, or has just.
+        range.revision = context.known.revision + 1 + context.random.below(8) as i64;
     }
     match context.random.below(6) {
         0 => range.limit = 1 + context.random.below(3) as i64,

@@ -32,7 +32,13 @@ impl Leases {
                 let put = Put { lease: id, ..Put::new(self.key(context), context.value()) };
                 Request::Put(put)
             }
-            6..=11 if !self.neglect => Request::LeaseKeepAlive { id },
+            6..=11 if !self.neglect => {
+                // From some renewal on it renews no more.
+                self.neglect = context.random.chance(100_000);
+                Request::LeaseKeepAlive { id }
+            }
+            // Or very late.
+            6 if context.random.chance(100_000) => Request::LeaseKeepAlive { id },
             12 if !self.neglect => Request::LeaseRevoke { id },
             13 => Request::LeaseTimeToLive { id },
             // A key goes from one lease to another, or to none, or away.
@@ -67,7 +73,7 @@ impl Leases {
         let id = i64::try_from((self.slot + 1) << 32 | self.granted).expect("small numbers");
         // Any number but zero is a lease's (etcd issue 14239).
         let id = if context.random.chance(100_000) { -id } else { id };
-        Request::LeaseGrant { id, ttl: 1 + context.random.below(4) as i64 }
+        Request::LeaseGrant { id, ttl: context.random.pick(&[1, 1, 2, 3, 4]) }
     }
 
     fn key(&self, context: &mut Context<'_>) -> Bytes {

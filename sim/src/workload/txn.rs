@@ -20,6 +20,7 @@ impl Txns {
     pub(super) fn next(&mut self, context: &mut Context<'_>) -> Request {
         let (one, other) = context.two_keys(PREFIX);
         let txn = match context.random.below(10) {
+            0 if context.random.chance(500_000) => past(one, other, context),
             0..=2 => read(&one, &other),
             3..=5 => self.exchange(one, other, context),
             6 => create(one, context),
@@ -61,6 +62,17 @@ impl Txns {
 
 fn read(one: &Bytes, other: &Bytes) -> Txn {
     Txn { success: vec![get(one), get(other)], ..Txn::default() }
+}
+
+/// Reads one key as it was, which may be forgotten by now, or as it will be; and, perhaps, writes another.
+fn past(one: Bytes, other: Bytes, context: &mut Context<'_>) -> Txn {
+    let ago = context.random.below(context.load.kept + 60) as i64;
+    let revision = (context.known.revision + 4 - ago).max(1);
+    let mut success = vec![Request::Range(Range { revision, ..Range::key(other) })];
+    if context.random.chance(500_000) {
+        success.push(Request::Put(Put::new(one, context.value())));
+    }
+    Txn { success, ..Txn::default() }
 }
 
 /// Creates a key that must not exist; else deletes it.

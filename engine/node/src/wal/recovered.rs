@@ -219,6 +219,13 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_a_snapshot_has_overtaken_is_no_log_of_an_older_one() {
+        let records = [hard_state(2, 2), entry(1, 1), entry(1, 2), Record::Snapshot(position(2, 10))];
+        let gap = RecoveredError::Gap { begins: Index(11), snapshot: position(1, 1) };
+        assert_eq!(log(recovered(records), position(1, 1)), Err(gap));
+    }
+
+    #[test]
     fn a_log_whose_first_segments_are_pruned_begins_under_the_snapshot() {
         let records = [entry(1, 5), entry(1, 6), hard_state(1, 6), Record::Snapshot(position(1, 4))];
         assert_eq!(log(recovered(records), position(1, 5)), Ok(vec![position(1, 6)]));
