@@ -102,8 +102,8 @@ fn judge_etcd(records: &Records<'_>, settings: &Settings<'_>) -> Report {
         let name = |index| format!("op {index}");
         evidence =
             self::evidence(&verdict, &history.operations, name, |operation| match operation.output() {
-                Some(response) => format!("{} -> {response}", operation.input),
-                None => format!("{} -> unknown", operation.input),
+                Some(response) => shorten_to(ETCD_TEXT_MAX, &format!("{} -> {response}", operation.input)),
+                None => shorten_to(ETCD_TEXT_MAX, &format!("{} -> unknown", operation.input)),
             });
         picture = is_drawn(&verdict, settings).then(|| explain::picture_of_etcd(&history, &verdict, ticks));
     }
@@ -274,7 +274,15 @@ fn name_of(operation: &Operation<Ask, Answer>) -> String {
 
 /// What fits a line or two.
 fn shorten(text: &str) -> String {
-    match text.char_indices().nth(160) {
+    shorten_to(TEXT_MAX, text)
+}
+
+/// How long operations are told by name, and those of etcd, whose transactions say more.
+const TEXT_MAX: usize = 160;
+const ETCD_TEXT_MAX: usize = 500;
+
+fn shorten_to(max: usize, text: &str) -> String {
+    match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
