@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use quorate_jepsen::etcd::{Event as WatchEvent, KeyValue, Reply, Request, Response, WatchResponse};
 use quorate_raft::NodeId;
-use quorate_replica::{Input, RequestId};
+use quorate_replica::{Consistency, Input, RequestId};
 use quorate_store::{EventKind, KeyRange, Revision, WatchId, WatchUpdate};
 
 use super::calm::Phase;
@@ -233,6 +233,10 @@ impl Simulation {
             return self.queue.push(self.time + REFUSAL, Event::Answer { asker, outcome });
         }
         let id = self.member(node).admit(asker);
+        if matches!(&request, quorate_replica::Request::Query { consistency: Consistency::Linearizable, .. })
+        {
+            self.invariants.on_read(node, id.sequence, self.time);
+        }
         self.input(node, Input::Request { id, request });
         self.note(Traced::Request { process, node, what }, Some(node));
     }
@@ -244,6 +248,8 @@ impl Simulation {
         id: RequestId,
         result: Result<quorate_replica::Response, quorate_replica::Error>,
     ) {
+        let check = self.invariants.on_answered(node, id.sequence, result.is_ok());
+        self.demand(check);
         let Some(asker) = self.member(node).answered(id) else { return };
         if asker.slot == OPERATOR {
             return self.operator_told(id, asker.serial, &result);

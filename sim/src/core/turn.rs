@@ -96,7 +96,7 @@ impl Simulation {
     fn perform(&mut self, node: NodeId, output: Output) {
         match output {
             Output::Send { to, message } => {
-                let check = self.invariants.on_send(node, to, &message);
+                let check = self.invariants.on_send(node, to, self.time, &message);
                 self.demand(check);
                 self.send(node, to, message);
             }

@@ -1,10 +1,11 @@
 //! A leader gives away a read index only when it knows that it still leads (Raft §8, thesis §6.4): *after* the
-//! question came, a quorum has acknowledged something to it in its term. And no follower confirms what it has not
-//! heard.
+//! question came, a quorum has acknowledged something to it in its term. No follower confirms what it has not
+//! heard. And a client's read is answered only after such a confirmation, or after a leader's answer to a question
+//! that this process has asked after the client (etcd issue 21378: an answer to an earlier question).
 //!
 //! A stale read takes a leader that was deposed without noticing, a write at its successor, and a client that asks the
 //! one and then the other (etcd issues 20418 and 21399). A confirmation that confirms nothing is there all the time.
-//! Seen on the wire, where followers ask; the leader's own reads take the same way.
+//! Seen on the wire, and where clients ask.
 
 use std::collections::VecDeque;
 
@@ -20,6 +21,18 @@ use crate::time::Time;
 #[derive(Debug, Default)]
 pub struct ConfirmedReads {
     heard: [[Heard; MEMBERS_MAX]; MEMBERS_MAX],
+    asks: [Asks; MEMBERS_MAX],
+}
+
+/// What a member's process has asked and was asked.
+#[derive(Debug, Default)]
+struct Asks {
+    /// Its questions to leaders, and when it first asked each.
+    questions: VecDeque<(u64, Time)>,
+    /// When it asked the latest question that was answered.
+    answered: Option<Time>,
+    /// Clients' reads that wait, and since when.
+    reads: Vec<(u64, Time)>,
 }
 
 /// What a member has heard from another one, in the latest term of that.
@@ -59,6 +72,11 @@ impl ConfirmedReads {
             Body::AppendAck { .. } | Body::AppendReject { .. } | Body::HeartbeatAck { .. } => {
                 heard.acknowledged = heard.acknowledged.max(Some(sent));
             }
+            Body::ReadIndexReply { request, .. } => {
+                let asks = &mut self.asks[to.0 as usize];
+                let asked = asks.questions.iter().find(|(it, _)| *it == request).map(|(_, asked)| *asked);
+                asks.answered = asks.answered.max(asked);
+            }
             Body::Append { round, .. } | Body::Heartbeat { round, .. } => {
                 heard.round = heard.round.max(round)
             }
@@ -72,9 +90,55 @@ impl ConfirmedReads {
         }
     }
 
-    /// A member answers a question, or acknowledges something.
-    pub fn on_send(&self, logs: &Logs, from: NodeId, to: NodeId, message: &Message<SharedProposal>) -> Check {
+    /// A member loses power.
+    pub fn on_crash(&mut self, node: NodeId) {
+        self.asks[node.0 as usize] = Asks::default();
+    }
+
+    /// A client's read arrives at a member.
+    pub fn on_read(&mut self, node: NodeId, number: u64, now: Time) {
+        self.asks[node.0 as usize].reads.push((number, now));
+    }
+
+    /// A client's request is answered; perhaps it is such a read.
+    pub fn on_answered(&mut self, logs: &Logs, node: NodeId, number: u64, well: bool) -> Check {
+        let asks = &mut self.asks[node.0 as usize];
+        let Some(at) = asks.reads.iter().position(|(it, _)| *it == number) else { return Ok(()) };
+        let (_, asked) = asks.reads.swap_remove(at);
+        let since = |time: Option<Time>| time.is_some_and(|time| time >= asked);
+        let heard = &self.heard[node.0 as usize];
+        let confirms = |id: NodeId| id == node || since(heard[id.0 as usize].acknowledged);
+        if !well || since(asks.answered) || quorum(logs.configuration(node, logs.log(node).last()), confirms)
+        {
+            return Ok(());
+        }
+        broken("confirmed reads", || {
+            format!(
+                "n{node} answers a read that was asked at {asked} without asking the leader or, as the leader, a quorum since"
+            )
+        })
+    }
+
+    /// A member asks or answers a question, or acknowledges something. `now` is when.
+    pub fn on_send(
+        &mut self,
+        logs: &Logs,
+        from: NodeId,
+        to: NodeId,
+        now: Time,
+        message: &Message<SharedProposal>,
+    ) -> Check {
         match message.body {
+            Body::ReadIndex { request } => {
+                let questions = &mut self.asks[from.0 as usize].questions;
+                if !questions.iter().any(|(it, _)| *it == request) {
+                    if questions.len() == QUESTIONS_KEPT {
+                        questions.pop_front();
+                    }
+                    questions.push_back((request, now));
+                }
+                Ok(())
+            }
             Body::ReadIndexReply { request, .. } => self.on_answer(logs, from, to, message.term, request),
             Body::AppendAck { round, .. }
             | Body::AppendReject { round, .. }

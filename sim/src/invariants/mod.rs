@@ -147,6 +147,7 @@ impl Invariants {
     pub fn on_crash(&mut self, node: NodeId) {
         self.logs.crash(node);
         self.follows.on_crash(node);
+        self.reads.on_crash(node);
         self.leading.on_crash(node);
     }
 
@@ -189,10 +190,20 @@ impl Invariants {
         self.logs.snapshot_saved(node, index);
     }
 
-    /// A member says this to a peer.
-    pub fn on_send(&mut self, from: NodeId, to: NodeId, message: &Message) -> Check {
+    /// A client's read, of this number, arrives at a member.
+    pub fn on_read(&mut self, node: NodeId, number: u64, now: Time) {
+        self.reads.on_read(node, number, now);
+    }
+
+    /// A member answers a client's request, well or with an error.
+    pub fn on_answered(&mut self, node: NodeId, number: u64, well: bool) -> Check {
+        self.reads.on_answered(&self.logs, node, number, well)
+    }
+
+    /// A member says this to a peer now.
+    pub fn on_send(&mut self, from: NodeId, to: NodeId, now: Time, message: &Message) -> Check {
         let Message::Raft(message) = message else { return Ok(()) };
-        self.reads.on_send(&self.logs, from, to, message)?;
+        self.reads.on_send(&self.logs, from, to, now, message)?;
         self.asked_around.on_send(&self.logs, from, message)?;
         match message.body {
             Body::VoteReply { granted: true } => {
