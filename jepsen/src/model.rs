@@ -93,6 +93,12 @@ pub trait Model: Sync {
         true
     }
 
+    /// Whether two states behave alike if neither is on the way to the answer of any read of the history. Promise: then
+    /// every operation that is not such a read is legal in both, and leads to states that behave alike.
+    fn unseen_states_are_alike(&self) -> bool {
+        false
+    }
+
     /// Calls `visit` with every value that the operation writes or finds. Promise, if true is returned for
     /// all operations: leaving out all operations of a value, and of all values tied to it by an operation
     /// that has both, leaves the others as legal as they were. Without this, counterexamples keep all writes.

@@ -91,6 +91,7 @@ fn no_reduction_changes_a_verdict_on_real_histories() {
         Reductions { symmetry: false, ..all },
         Reductions { dominance: false, ..all },
         Reductions { look_ahead: false, ..all },
+        Reductions { observation: false, ..all },
     ];
     for known in known() {
         for reductions in variants {

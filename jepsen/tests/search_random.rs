@@ -12,12 +12,13 @@ use quorate_jepsen::{History, Limits, Model, Operation, Reductions, Returned, Va
 /// Every way to switch reductions off.
 fn variants() -> Vec<Reductions> {
     let bit = |number: u32, at: u32| number >> at & 1 == 1;
-    (0..16)
+    (0..32)
         .map(|number| Reductions {
             eager_reads: bit(number, 0),
             symmetry: bit(number, 1),
             dominance: bit(number, 2),
             look_ahead: bit(number, 3),
+            observation: bit(number, 4),
         })
         .collect()
 }

@@ -33,10 +33,15 @@ fn failed_cas(history: &mut Registers, call: u64, end: u64, from: i64, to: i64) 
 fn expect(history: &Registers, valid: bool) {
     let model = Register { search_only: true, ..Register::default() };
     assert_eq!(naive(&model, history), valid, "all permutations of {history:?}");
-    for number in 0..16_u32 {
+    for number in 0..32_u32 {
         let bit = |at: u32| number >> at & 1 == 1;
-        let reductions =
-            Reductions { eager_reads: bit(0), symmetry: bit(1), dominance: bit(2), look_ahead: bit(3) };
+        let reductions = Reductions {
+            eager_reads: bit(0),
+            symmetry: bit(1),
+            dominance: bit(2),
+            look_ahead: bit(3),
+            observation: bit(4),
+        };
         let verdict = check(&model, history, &Limits { reductions, ..Limits::default() });
         assert_eq!(verdict.is_valid(), valid, "{reductions:?}: {verdict}");
     }

@@ -67,6 +67,11 @@ impl Model for KeyValue {
         }
     }
 
+    /// A text that no get's answer begins with is lost for good, however it goes on; a put replaces any text.
+    fn unseen_states_are_alike(&self) -> bool {
+        true
+    }
+
     fn describe(&self, input: &KeyValueInput, output: Option<&Option<String>>) -> String {
         match input {
             KeyValueInput::Get(_) => match output {

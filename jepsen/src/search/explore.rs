@@ -6,7 +6,7 @@
 //! pending operation with the earliest return first. When the last return is passed, the order of effects is
 //! a linearization.
 //!
-//! Four reductions, all of them sound on their own and together, each of which can be switched off to prove
+//! Five reductions, all of them sound on their own and together, each of which can be switched off to prove
 //! it:
 //!
 //! * *eager reads*: a read that is legal now takes effect now. It changes nothing, so it can be moved here
@@ -17,6 +17,7 @@
 //! * *dominance*: two configurations that agree in all but reads and unknown writes: the one with more reads
 //!   done and fewer unknown writes spent can do all that the other can.
 //! * *look-ahead*: a pending read that no remaining write can make legal ends the branch.
+//! * *observation*: states that no read of the history can see, now or later, are one, if the model says so.
 //!
 //! Sources: Wing & Gong 1993; Lowe, "Testing for linearizability", 2017; Horn & Kroening 2015 for the
 //! partitions.
@@ -29,7 +30,7 @@ use crate::model::Model;
 
 /// Which reductions a search uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent switches")]
+#[expect(clippy::struct_excessive_bools, reason = "five independent switches")]
 pub struct Reductions {
     /// A read that is legal now takes effect now.
     pub eager_reads: bool,
@@ -39,12 +40,19 @@ pub struct Reductions {
     pub dominance: bool,
     /// A pending read that cannot become legal any more ends the branch.
     pub look_ahead: bool,
+    /// States that no read can see any more are one.
+    pub observation: bool,
 }
 
 impl Reductions {
     /// All of them.
-    pub const ALL: Reductions =
-        Reductions { eager_reads: true, symmetry: true, dominance: true, look_ahead: true };
+    pub const ALL: Reductions = Reductions {
+        eager_reads: true,
+        symmetry: true,
+        dominance: true,
+        look_ahead: true,
+        observation: true,
+    };
 }
 
 impl Default for Reductions {
@@ -285,6 +293,7 @@ impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
         }
         if at == self.deepest.at
             && self.deepest.states.len() < STATES_SHOWN
+            && !self.states.is_unseen(configuration.state)
             && !self.deepest.states.contains(&configuration.state)
         {
             self.deepest.states.push(configuration.state);

@@ -144,7 +144,11 @@ impl<M: Model> Part<'_, M> {
         let Some(window) = Window::new(model, &self.operations, limits.bytes) else {
             return Found::GaveUp(Exhausted::Bytes);
         };
-        let mut states = States::new(model, model.init(), window.classes.clone());
+        let mut states = if limits.reductions.observation {
+            States::observed(model, model.init(), window.classes.clone())
+        } else {
+            States::new(model, model.init(), window.classes.clone())
+        };
         match explore(model, &window, &mut states, limits, used) {
             Outcome::Linearizable => Found::Linearizable,
             Outcome::Refuted(deepest) => {

@@ -35,6 +35,9 @@ pub(super) struct States<'m, M: Model> {
     table: Vec<StateId>,
     /// What does not fit the table.
     sparse: FastMap<(StateId, Class), StateId>,
+    /// Whether states that nobody can see any more are one, and the first of them that was met.
+    unseen_are_alike: bool,
+    unseen: Option<StateId>,
 }
 
 impl<'m, M: Model> States<'m, M> {
@@ -48,9 +51,28 @@ impl<'m, M: Model> States<'m, M> {
             reads,
             table: Vec::new(),
             sparse: FastMap::default(),
+            unseen_are_alike: false,
+            unseen: None,
         };
         states.intern(initial);
         states
+    }
+
+    /// As [`States::new`], but takes all states that no read of the history can see, now or later, for one
+    /// ([`Model::unseen_states_are_alike`]).
+    pub fn observed(
+        model: &'m M,
+        initial: M::State,
+        classes: Vec<(&'m M::Input, Option<&'m M::Output>)>,
+    ) -> Self {
+        let mut states = States::new(model, initial, classes);
+        states.unseen_are_alike = model.unseen_states_are_alike();
+        states
+    }
+
+    /// Whether this stands for all states that nobody can see.
+    pub fn is_unseen(&self, id: StateId) -> bool {
+        self.unseen == Some(id)
     }
 
     /// The number of the initial state.
@@ -98,6 +120,11 @@ impl<'m, M: Model> States<'m, M> {
         let (input, output) = self.classes[class as usize];
         let to = match self.model.step(&self.states[from as usize], input, output) {
             Some(_) if self.reads[class as usize] => from,
+            Some(state) if self.unseen_are_alike && !self.is_seen(&state) => {
+                let unseen = self.unseen.unwrap_or_else(|| self.intern(state));
+                self.unseen = Some(unseen);
+                unseen
+            }
             Some(state) => self.intern(state),
             None => FORBIDDEN,
         };
@@ -108,6 +135,14 @@ impl<'m, M: Model> States<'m, M> {
             }
         }
         to
+    }
+
+    /// Whether some read can see this state, or what it becomes.
+    fn is_seen(&self, state: &M::State) -> bool {
+        let mut reads = self.classes.iter().zip(&self.reads).filter(|(_, is_read)| **is_read);
+        reads.any(|((input, output), _)| {
+            output.is_some_and(|output| self.model.is_on_the_way(state, input, output))
+        })
     }
 
     fn intern(&mut self, state: M::State) -> StateId {
