@@ -28,7 +28,9 @@ pub const OPERATIONS_WANTED: usize = 20;
 
 /// A search for a smaller schedule.
 #[derive(Debug)]
-pub struct Shrinker<C> {
+pub struct Shrinker<C, R> {
+    /// Runs a schedule; which property it violates.
+    run: R,
     best: Scenario,
     invariant: String,
     runs: u64,
@@ -40,14 +42,20 @@ pub struct Shrinker<C> {
     small_enough: bool,
 }
 
-impl<C: Fn() -> bool> Shrinker<C> {
-    /// Begins with a schedule that violates a property. `None` if it does not.
-    pub fn new(scenario: Scenario, time_is_up: C) -> Option<Shrinker<C>> {
-        let finished = core::execute(&Plan::Scripted(&scenario), Watch::default());
-        let invariant = finished.violation?.invariant.to_owned();
+/// Runs a schedule at the core depth; which property it violates.
+#[must_use]
+pub fn at_core(scenario: &Scenario) -> Option<String> {
+    let finished = core::execute(&Plan::Scripted(scenario), Watch::default());
+    Some(finished.violation?.invariant.to_owned())
+}
+
+impl<C: Fn() -> bool, R: FnMut(&Scenario) -> Option<String>> Shrinker<C, R> {
+    /// Begins with a schedule that violates a property when it is run so. `None` if it does not.
+    pub fn new(scenario: Scenario, mut run: R, time_is_up: C) -> Option<Shrinker<C, R>> {
+        let invariant = run(&scenario)?;
         let random = Random::new(scenario.options.seed, Stream::Nemesis);
         let best = Scenario { expect: Expect::Violation(invariant.clone()), ..scenario };
-        Some(Shrinker { best, invariant, runs: 1, time_is_up, random, tries: 0, small_enough: false })
+        Some(Shrinker { run, best, invariant, runs: 1, time_is_up, random, tries: 0, small_enough: false })
     }
 
     /// The smallest schedule that was found, and how many runs that took.
@@ -101,8 +109,7 @@ impl<C: Fn() -> bool> Shrinker<C> {
                 candidate.options.seed = seed ^ self.random.below(1 << 32);
             }
             self.runs += 1;
-            let finished = core::execute(&Plan::Scripted(&candidate), Watch::default());
-            if finished.violation.is_some_and(|violation| violation.invariant == self.invariant) {
+            if (self.run)(&candidate).is_some_and(|invariant| invariant == self.invariant) {
                 self.best = candidate;
                 return true;
             }

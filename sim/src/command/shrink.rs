@@ -10,21 +10,31 @@ use super::seed::{COMMIT, Seed};
 use super::{Overrides, start_clock};
 use crate::core::{self, Plan, Watch};
 use crate::mutants::{self, Workshop};
-use crate::report::Finished;
 use crate::scenario::{Expect, Scenario};
-use crate::shrink::Shrinker;
+use crate::shrink::{Shrinker, at_core};
 
 /// What to make smaller, and how.
 #[derive(Args, Clone, Debug)]
 pub struct Shrink {
+    /// The same at every depth.
+    #[command(flatten)]
+    pub search: Search,
+    /// With this known bug in the product (see `mutants`).
+    #[arg(long, value_name = "NAME")]
+    pub mutant: Option<String>,
+    /// This program is a mutant: the scenario is to pass elsewhere.
+    #[arg(long, hide = true)]
+    pub as_mutant: Option<String>,
+}
+
+/// What to make smaller, and for how long to try.
+#[derive(Args, Clone, Debug)]
+pub struct Search {
     /// A seed that fails. If not given, the first one that does.
     pub seed: Option<Seed>,
     /// Begin with this scenario instead.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     pub from: Option<PathBuf>,
-    /// With this known bug in the product (see `mutants`).
-    #[arg(long, value_name = "NAME")]
-    pub mutant: Option<String>,
     /// Where the scenario goes.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -37,9 +47,6 @@ pub struct Shrink {
     /// How many seeds to look through for one that fails.
     #[arg(long, default_value_t = 20_000)]
     pub seeds: u64,
-    /// This program is a mutant: the scenario is to pass elsewhere.
-    #[arg(long, hide = true)]
-    pub as_mutant: Option<String>,
     /// What the seeds draw, overridden.
     #[command(flatten)]
     pub overrides: Overrides,
@@ -48,24 +55,42 @@ pub struct Shrink {
 /// Does it.
 #[must_use]
 pub fn shrink(shrink: &Shrink) -> ExitCode {
-    let result = shrink.overrides.check().and_then(|()| match &shrink.mutant {
+    let run = |seed| {
+        let options = shrink.search.overrides.options(seed);
+        let finished = core::execute(&Plan::Drawn(&options), Watch { scenario: true, ..Watch::default() });
+        finished.scenario.filter(|_| finished.violation.is_some())
+    };
+    said(shrink.search.overrides.check().and_then(|()| match &shrink.mutant {
         Some(name) => with_mutant(shrink, name),
-        None => alone(shrink),
-    });
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        }
-    }
+        None => search(&shrink.search, shrink.as_mutant.as_deref(), "cargo sim", run, at_core),
+    }))
 }
 
-fn alone(shrink: &Shrink) -> Result<ExitCode, String> {
+/// The exit code; errors are said.
+#[must_use]
+pub fn said(result: Result<ExitCode, String>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
+}
+
+/// Makes it smaller. `seed` runs a seed, and returns what happened if it fails; `again` runs a schedule, and returns the
+/// property that it violates.
+///
+/// # Errors
+/// There is nothing to shrink, or no place for the result.
+pub fn search(
+    shrink: &Search,
+    as_mutant: Option<&str>,
+    program: &str,
+    seed: impl Fn(u64) -> Option<Scenario>,
+    again: impl FnMut(&Scenario) -> Option<String>,
+) -> Result<ExitCode, String> {
     let clock = start_clock();
     let failing = match &shrink.from {
         Some(path) => super::single::read(path)?,
-        None => find(shrink)?,
+        None => find(shrink, seed)?,
     };
     let found = clock.elapsed();
     let (faults, operations) = (failing.faults(), failing.operations());
@@ -74,15 +99,15 @@ fn alone(shrink: &Shrink) -> Result<ExitCode, String> {
         |path| path.display().to_string(),
     );
     let (clock, limit) = (start_clock(), Duration::from_secs(shrink.limit));
-    let shrinker = Shrinker::new(failing, || clock.elapsed() > limit);
+    let shrinker = Shrinker::new(failing, again, || clock.elapsed() > limit);
     let mut shrinker = shrinker.ok_or("this schedule violates nothing: there is nothing to shrink")?;
     shrinker.search(shrink.small_enough);
     let (mut small, runs) = shrinker.finish();
     let Expect::Violation(invariant) = small.expect.clone() else {
         return Err("it fails no more".to_owned());
     };
-    small.comment = vec![format!("Found by `cargo sim shrink` from {origin}: violates {invariant}.")];
-    if let Some(name) = &shrink.as_mutant {
+    small.comment = vec![format!("Found by `{program} shrink` from {origin}: violates {invariant}.")];
+    if let Some(name) = as_mutant {
         small.comment.push(format!("Only with the known bug {name}; the product passes."));
         small.expect = Expect::Pass;
     }
@@ -102,17 +127,11 @@ fn alone(shrink: &Shrink) -> Result<ExitCode, String> {
 }
 
 /// The run to begin with.
-fn find(shrink: &Shrink) -> Result<Scenario, String> {
-    let run = |seed: u64| {
-        let options = shrink.overrides.options(seed);
-        core::execute(&Plan::Drawn(&options), Watch { scenario: true, ..Watch::default() })
-    };
-    let failed = |finished: Finished| finished.scenario.filter(|_| finished.violation.is_some());
+fn find(shrink: &Search, run: impl Fn(u64) -> Option<Scenario>) -> Result<Scenario, String> {
     if let Some(Seed(seed)) = shrink.seed {
-        return failed(run(seed))
-            .ok_or_else(|| format!("seed {seed} violates nothing: there is nothing to shrink"));
+        return run(seed).ok_or_else(|| format!("seed {seed} violates nothing: there is nothing to shrink"));
     }
-    let found = (0..shrink.seeds).find_map(|seed| failed(run(seed)));
+    let found = (0..shrink.seeds).find_map(run);
     found.ok_or_else(|| format!("none of {} seeds violates anything", shrink.seeds))
 }
 
@@ -123,17 +142,18 @@ fn with_mutant(shrink: &Shrink, name: &str) -> Result<ExitCode, String> {
         let names: Vec<&str> = table.iter().map(|mutant| &*mutant.name).collect();
         format!("there is no mutant {name:?}; there are {}", names.join(", "))
     })?;
-    let out = shrink.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.scn")));
+    let Search { seed, from, limit, small_enough, seeds, overrides, out } = &shrink.search;
+    let out = out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.scn")));
     let workshop = Workshop::open(&table, &[mutant])?;
     let mut command = workshop.simulator(mutant);
-    command.arg("shrink").args(shrink.seed.map(|seed| seed.0.to_string()));
-    command.args(["--as-mutant", name, "--limit", &shrink.limit.to_string()]);
-    command.args(["--seeds", &shrink.seeds.to_string()]).arg("--out").arg(&out);
-    command.args(shrink.small_enough.then_some("--small-enough"));
-    if let Some(path) = &shrink.from {
+    command.arg("shrink").args(seed.map(|seed| seed.0.to_string()));
+    command.args(["--as-mutant", name, "--limit", &limit.to_string()]);
+    command.args(["--seeds", &seeds.to_string()]).arg("--out").arg(&out);
+    command.args(small_enough.then_some("--small-enough"));
+    if let Some(path) = from {
         command.arg("--from").arg(path);
     }
-    command.args(shrink.overrides.arguments().split_whitespace());
+    command.args(overrides.arguments().split_whitespace());
     let status = command.status().map_err(|error| error.to_string())?;
     check(&out, status.success())
 }

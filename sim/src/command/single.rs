@@ -34,9 +34,58 @@ impl Leave {
     }
 }
 
+/// One seed.
+#[derive(Args, Clone, Debug)]
+pub struct Single {
+    /// The seed: a number, or a number and the code that it is from, as failures name it (42@3fa9c1d2).
+    #[arg(long)]
+    pub seed: Seed,
+    /// What it draws, overridden.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// What the run leaves behind.
+    #[command(flatten)]
+    pub leave: Leave,
+}
+
+/// Scenario files.
+#[derive(Args, Clone, Debug)]
+pub struct Scenarios {
+    /// The files.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Prints every event.
+    #[arg(long)]
+    pub print: bool,
+    /// Stop at the first file that does not become what it says.
+    #[arg(long)]
+    pub first: bool,
+    /// What a run leaves behind.
+    #[command(flatten)]
+    pub leave: Leave,
+}
+
+/// A depth of simulation: what runs things there, and how it is called.
+#[derive(Clone, Copy)]
+pub struct Depth<'a> {
+    /// How to call the program.
+    pub program: &'a str,
+    /// Runs a plan to its end.
+    pub execute: &'a dyn Fn(&Plan<'_>, Watch) -> Finished,
+    /// Says more of a run that holds.
+    pub told: &'a dyn Fn(&Finished),
+    /// Whether a scenario is told here.
+    pub tells: &'a dyn Fn(&Scenario) -> bool,
+}
+
+/// The core depth.
+pub const CORE: Depth<'static> =
+    Depth { program: "cargo sim", execute: &core::execute, told: &|_| (), tells: &|_| true };
+
 /// Runs one seed.
 #[must_use]
-pub fn seed(seed: Seed, overrides: &Overrides, leave: &Leave, print: bool) -> ExitCode {
+pub fn seed(single: &Single, print: bool, depth: &Depth<'_>) -> ExitCode {
+    let Single { seed, overrides, leave } = single;
     if let Err(error) = overrides.check() {
         eprintln!("{error}");
         return ExitCode::from(2);
@@ -44,54 +93,66 @@ pub fn seed(seed: Seed, overrides: &Overrides, leave: &Leave, print: bool) -> Ex
     let options = overrides.options(seed.0);
     println!("{}", banner(&options));
     let clock = start_clock();
-    let watch = leave.watch(print);
-    let finished = core::execute(&Plan::Drawn(&options), watch);
+    let finished = (depth.execute)(&Plan::Drawn(&options), leave.watch(print));
     let wall = clock.elapsed();
     if !leave_files(&finished, leave) {
         return ExitCode::FAILURE;
     }
     if finished.violation.is_none() {
+        (depth.told)(&finished);
         println!("{}", finished.summary);
         eprintln!("{}", speed(1, finished.summary.simulated, finished.summary.events, wall));
         return ExitCode::SUCCESS;
     }
-    failed(finished, &format!("cargo sim replay --seed {seed}{}", overrides.arguments()));
+    failed(finished, &format!("{} replay --seed {seed}{}", depth.program, overrides.arguments()));
     ExitCode::FAILURE
 }
 
-/// Runs scenario files; each must become what it says. `first` ends with the first that does not.
+/// Runs scenario files; each must become what it says.
 #[must_use]
-pub fn scenarios(files: &[PathBuf], leave: &Leave, print: bool, first: bool) -> ExitCode {
+pub fn scenarios(scenarios: &Scenarios, depth: &Depth<'_>) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for path in files {
-        if first && code != ExitCode::SUCCESS {
+    for path in &scenarios.files {
+        if scenarios.first && code != ExitCode::SUCCESS {
             break;
         }
-        let scenario = match read(path) {
-            Ok(scenario) => scenario,
-            Err(error) => {
-                eprintln!("{}: {error}", path.display());
-                code = ExitCode::from(2);
-                continue;
-            }
-        };
-        let watch = leave.watch(print);
-        let finished = core::execute(&Plan::Scripted(&scenario), watch);
-        if !leave_files(&finished, leave) {
-            return ExitCode::FAILURE;
-        }
-        match scenario.judge(finished.violation.as_ref()) {
-            Ok(()) => println!("{}: as expected: {}", path.display(), finished.summary),
-            Err(what) => {
-                println!("{}: {}", path.display(), what.lines().next().unwrap_or_default());
-                code = ExitCode::FAILURE;
-                if finished.violation.is_some() {
-                    failed(finished, &format!("cargo sim scenario --print {}", path.display()));
-                }
-            }
+        let came_to = scenario(path, scenarios, depth);
+        if came_to != ExitCode::SUCCESS {
+            code = came_to;
         }
     }
     code
+}
+
+fn scenario(path: &Path, Scenarios { leave, print, .. }: &Scenarios, depth: &Depth<'_>) -> ExitCode {
+    let scenario = match read(path) {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::from(2);
+        }
+    };
+    if !(depth.tells)(&scenario) {
+        println!("{}: is told at another depth only", path.display());
+        return ExitCode::SUCCESS;
+    }
+    let finished = (depth.execute)(&Plan::Scripted(&scenario), leave.watch(*print));
+    if !leave_files(&finished, leave) {
+        return ExitCode::FAILURE;
+    }
+    match scenario.judge(finished.violation.as_ref()) {
+        Ok(()) => {
+            println!("{}: as expected: {}", path.display(), finished.summary);
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            println!("{}: {}", path.display(), what.lines().next().unwrap_or_default());
+            if finished.violation.is_some() {
+                failed(finished, &format!("{} scenario --print {}", depth.program, path.display()));
+            }
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Reads a scenario file.

@@ -10,6 +10,7 @@ use quorate_store::WatchId;
 use super::flight::Flight;
 use super::storage::Storage;
 use crate::env::clock::NodeClock;
+use crate::env::wake::WakeUp;
 use crate::time::Time;
 use crate::trace::StatusLine;
 
@@ -42,8 +43,8 @@ pub struct Member {
     pub in_turn: bool,
     /// Whether a turn is scheduled.
     pub turn_scheduled: bool,
-    /// The earliest wake-up that is scheduled, and its number: later ones replace it.
-    pub wake: Option<(Time, u64)>,
+    /// Its next wake-up.
+    pub wake: WakeUp,
     /// Where it stood after the last event.
     pub status: StatusLine,
     /// The latest term in which it has committed something as the leader.
@@ -97,7 +98,7 @@ impl Member {
             inbox: Vec::new(),
             in_turn: false,
             turn_scheduled: false,
-            wake: None,
+            wake: WakeUp::default(),
             status: StatusLine::default(),
             committed_in: 0,
             sequence: 0,
@@ -174,7 +175,7 @@ impl Member {
         self.replica = None;
         self.inbox.clear();
         self.turn_scheduled = false;
-        self.wake = None;
+        self.wake.forget();
         self.status = StatusLine::default();
         self.sequence = 0;
         self.waiting.clear();

@@ -4,7 +4,7 @@ use super::clients::WatcherSlot;
 use super::{Event, Simulation, place};
 use crate::invariants::Violation;
 use crate::nemesis::{Target, World};
-use crate::scenario::{Action, Depths, Expect, Expected, Operation, Scenario, Step, WatcherAction, When};
+use crate::scenario::{Action, Depths, Expected, Operation, Scenario, Step, WatcherAction, When};
 use crate::time::Time;
 use crate::workload::Outcome;
 use crate::workload::watch::Watcher;
@@ -249,39 +249,13 @@ impl Simulation {
 
     /// What has happened, as a scenario: every fault and every request at its time.
     pub(super) fn as_scenario(&self) -> Scenario {
-        let faults = self.faults_begun().iter().map(|step| Step {
-            line: 0,
-            when: When::At(step.at),
-            action: Action::Fault { fault: step.fault, lasts: Some(step.lasts) },
-        });
-        let calls = self.recorder.calls().zip(&self.asked);
         let workers = self.options.load.clients;
-        let operations = calls.filter(|(_, (slot, _))| u64::from(*slot) < workers).map(
-            |((at, request), (slot, member))| Step {
-                line: 0,
-                when: When::At(at),
-                action: Action::Operation(Operation {
-                    client: u64::from(*slot),
-                    member: Target::Node(*member),
-                    request: request.clone(),
-                    outcome: None,
-                }),
-            },
-        );
-        let mut steps: Vec<Step> = faults.chain(operations).collect();
-        steps.sort_by_key(|step| match step.when {
-            When::At(at) => at,
-            _ => Time::ZERO,
-        });
-        Scenario {
-            comment: Vec::new(),
-            source: String::new(),
-            expect: Expect::Pass,
-            budget: true,
-            depths: Depths { core: true, whole: false },
-            options: self.options.clone(),
-            steps,
-        }
+        let calls = self.recorder.calls().zip(&self.asked);
+        let calls = calls
+            .filter(|(_, (slot, _))| u64::from(*slot) < workers)
+            .map(|((at, request), (slot, member))| (at, u64::from(*slot), *member, request.clone()));
+        let depths = Depths { core: true, whole: false };
+        Scenario::of_run(&self.options, depths, self.faults_begun(), calls)
     }
 
     /// An answer was not what its line says.

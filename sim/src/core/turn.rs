@@ -50,7 +50,7 @@ impl Simulation {
         member.in_turn = true;
         let now = member.clock.now(time);
         // What was due before now as of the last turn has a wake-up that is due as well.
-        let may_be_due = member.wake.is_none_or(|(at, _)| at <= time);
+        let may_be_due = member.wake.may_be_due(time);
         loop {
             let member = self.member(node);
             let mut inbox = std::mem::take(&mut member.inbox);
@@ -172,11 +172,7 @@ impl Simulation {
     pub(super) fn wake(&mut self, node: NodeId, number: u64) {
         let time = self.time;
         let member = self.member(node);
-        if member.wake.is_none_or(|(_, scheduled)| scheduled != number) {
-            return;
-        }
-        member.wake = None;
-        if member.paused || !member.is_up() {
+        if !member.wake.comes(number) || member.paused || !member.is_up() {
             return;
         }
         if member.turn_scheduled {
@@ -196,19 +192,13 @@ impl Simulation {
         }
     }
 
-    /// Schedules the member's next wake-up, unless an early enough one is scheduled already: one that turns
-    /// out to be too early only looks again.
+    /// Schedules the member's next wake-up, unless an early enough one is scheduled already.
     pub(super) fn schedule_wake(&mut self, node: NodeId) {
-        let time = self.time;
-        let member = self.member(node);
-        let Some((at, _)) = member.replica.as_ref().and_then(Replica::deadline) else { return };
-        let Some(at) = member.clock.reaches(time, at) else { return };
-        if member.wake.is_some_and(|(scheduled, _)| scheduled <= at) {
-            return;
+        let Simulation { members, queue, wakes, time, .. } = self;
+        let member = &mut members[place(node)];
+        let deadline = member.replica.as_ref().and_then(Replica::deadline);
+        if let Some((at, number)) = member.wake.schedule(deadline, &member.clock, *time, wakes) {
+            queue.push(at, Event::Wake { node, number });
         }
-        self.wakes += 1;
-        let number = self.wakes;
-        self.member(node).wake = Some((at, number));
-        self.queue.push(at, Event::Wake { node, number });
     }
 }

@@ -166,7 +166,7 @@ impl Simulation {
 
     /// A wake-up that was scheduled by the old clock may come too late by the new one.
     fn clock_changed(&mut self, node: NodeId) {
-        self.member(node).wake = None;
+        self.member(node).wake.forget();
         self.schedule_wake(node);
     }
 }

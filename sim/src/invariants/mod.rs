@@ -21,6 +21,7 @@ mod leader_completeness;
 mod leading;
 mod lease_existence;
 mod lease_expiry;
+mod leases_seen;
 mod liveness;
 pub mod locks;
 mod log_matching;
@@ -43,6 +44,7 @@ use quorate_replica::{Message, Replica, Saved, Write};
 
 pub use bounded::Waiting;
 pub use lease_expiry::Readings;
+pub use leases_seen::{AskedAt, LeasesSeen, leases_end, no_lease_is_left};
 pub use liveness::{Liveness, Member, TIMEOUTS_MAX, converged};
 use logs::Logs;
 pub use reconfiguration::Leader;

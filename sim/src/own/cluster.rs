@@ -1,19 +1,18 @@
 //! The run itself: one queue of events, members, links, clients, and the nemesis of all simulations.
 
-use std::time::Duration;
-
 use quorate_jepsen::History;
-use quorate_jepsen::history::OperationId;
 use quorate_raft::{
     Configuration, Index, Input, Message, NodeId, Output, Payload, Position, Raft, Role, SnapshotMeta, Term,
 };
 
+use super::clients::Client;
 use super::judge::{self, Judge, demand};
 use super::member::{Attempt, Job, Member, Proposal};
+use super::operator::Change;
 use super::{Service, Summary};
 use crate::env::network::Network;
 use crate::invariants::{Check, Violation};
-use crate::nemesis::{DiskFailure, FaultLine, Nemesis, Step, World};
+use crate::nemesis::{DiskFailure, Nemesis, Step, World};
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::random::{Random, Stream};
@@ -28,7 +27,7 @@ pub struct Finished {
     pub summary: Summary,
 }
 
-enum Event<S: Service> {
+pub(super) enum Event<S: Service> {
     Deliver {
         from: NodeId,
         to: NodeId,
@@ -52,6 +51,13 @@ enum Event<S: Service> {
         node: NodeId,
         number: u64,
     },
+    /// A member that is busy with something else looks at what has arrived.
+    Turn {
+        node: NodeId,
+        boot: u64,
+    },
+    /// Whoever runs a member that was removed ends it.
+    Farewell(NodeId),
     Disk {
         node: NodeId,
         boot: u64,
@@ -73,7 +79,6 @@ enum Event<S: Service> {
     /// A client has waited long enough for this attempt.
     Patience {
         attempt: Attempt,
-        command: S::Command,
     },
     Nemesis,
     /// A fault of a given list.
@@ -82,33 +87,28 @@ enum Event<S: Service> {
     End,
 }
 
-/// A client, and the request it waits for.
-#[derive(Clone, Copy)]
-struct Client {
-    number: u64,
-    asked: Option<(Attempt, OperationId)>,
-}
-
-struct Cluster<'a, S: Service> {
-    service: &'a S,
-    options: &'a Options,
-    time: Time,
-    queue: Queue<Event<S>>,
-    members: Vec<Member<S>>,
-    network: Network,
-    nemesis: Option<Nemesis>,
-    clients: Vec<Client>,
-    history: History<S::Command, S::Response>,
-    judge: Judge,
-    random: Random,
-    disk_random: Random,
-    workload: Random,
-    violation: Option<Violation>,
-    calm: bool,
-    over: bool,
-    wakes: u64,
-    summary: Summary,
-    words: Option<Vec<(Time, String)>>,
+pub(super) struct Cluster<'a, S: Service> {
+    pub(super) service: &'a S,
+    pub(super) options: &'a Options,
+    pub(super) time: Time,
+    pub(super) queue: Queue<Event<S>>,
+    pub(super) members: Vec<Member<S>>,
+    pub(super) network: Network,
+    pub(super) nemesis: Option<Nemesis>,
+    pub(super) clients: Vec<Client<S::Command>>,
+    /// What the operator waits for.
+    pub(super) change: Option<Change>,
+    pub(super) history: History<S::Command, S::Response>,
+    pub(super) judge: Judge,
+    pub(super) random: Random,
+    pub(super) disk_random: Random,
+    pub(super) workload: Random,
+    pub(super) violation: Option<Violation>,
+    pub(super) calm: bool,
+    pub(super) over: bool,
+    pub(super) wakes: u64,
+    pub(super) summary: Summary,
+    pub(super) words: Option<Vec<(Time, String)>>,
 }
 
 /// Runs a seed, with the faults that it draws or with these.
@@ -155,7 +155,8 @@ impl<'a, S: Service> Cluster<'a, S> {
                 .collect(),
             network: Network::new(options.network, Random::new(seed, Stream::Network)),
             nemesis: Some(if faults.is_some() { Nemesis::idle(options) } else { Nemesis::new(options) }),
-            clients: vec![Client { number: 0, asked: None }; options.load.clients as usize],
+            change: None,
+            clients: vec![Client::default(); options.load.clients as usize],
             history: History::new(),
             judge: Judge::default(),
             random: Random::new(seed, Stream::Clients),
@@ -214,11 +215,13 @@ impl<'a, S: Service> Cluster<'a, S> {
                 }
             }
             Event::Wake { node, number } => self.wake(node, number),
+            Event::Turn { node, boot } => self.late_turn(node, boot),
+            Event::Farewell(node) => self.end_for_good(node),
             Event::Disk { node, boot } => self.disk_done(node, boot),
             Event::Think { client } => self.think(client),
             Event::Ask { node, attempt, command } => self.ask(node, attempt, command),
             Event::Answer { attempt, response } => self.answer(attempt, response),
-            Event::Patience { attempt, command } => self.lose_patience(attempt, command),
+            Event::Patience { attempt } => self.lose_patience(attempt),
             Event::Nemesis => self.with_nemesis(|nemesis, time, cluster| nemesis.step(time, cluster)),
             Event::Strike(step) => self.with_nemesis(|nemesis, time, cluster| {
                 nemesis.strike(time, step.lasts, step.fault, cluster);
@@ -242,16 +245,40 @@ impl<'a, S: Service> Cluster<'a, S> {
         }
     }
 
-    /// Something happens to a member; does what its Raft asks for.
-    fn input(&mut self, node: NodeId, input: Input<Proposal<S::Command>>) {
+    /// Something happens to a member.
+    pub(super) fn input(&mut self, node: NodeId, input: Input<Proposal<S::Command>>) {
         let time = self.time;
         let member = self.member(node);
-        if member.paused {
-            return member.inbox.push(input);
+        if member.raft.is_none() {
+            return;
         }
+        member.inbox.push(input);
+        if member.paused || member.turn_scheduled {
+            return;
+        }
+        if member.cpu_delay.is_zero() {
+            return self.turn(node);
+        }
+        member.turn_scheduled = true;
+        let (at, boot) = (time + member.cpu_delay, member.boot);
+        self.queue.push(at, Event::Turn { node, boot });
+    }
+
+    fn late_turn(&mut self, node: NodeId, boot: u64) {
+        let member = self.member(node);
+        if member.boot == boot && std::mem::take(&mut member.turn_scheduled) && !member.paused {
+            self.turn(node);
+        }
+    }
+
+    /// A member looks at what has arrived; does what its Raft asks for.
+    pub(super) fn turn(&mut self, node: NodeId) {
+        let time = self.time;
+        let member = self.member(node);
         let now = member.clock.now(time);
+        let inbox = std::mem::take(&mut member.inbox);
         let Some(raft) = &mut member.raft else { return };
-        raft.handle(now, input);
+        inbox.into_iter().for_each(|input| raft.handle(now, input));
         while let Some(output) = self.member(node).raft.as_mut().and_then(Raft::poll_output) {
             self.perform(node, output);
         }
@@ -293,17 +320,25 @@ impl<'a, S: Service> Cluster<'a, S> {
                     self.with_nemesis(|nemesis, time, _| nemesis.on_leader(time, node));
                 }
             }
-            // Clients notice by themselves that nobody answers; nobody reads, and nobody changes members.
+            // Clients notice by themselves that nobody answers, and nobody reads. The operator tries again another day.
             _ => {}
         }
     }
 
-    fn apply(&mut self, node: NodeId, position: Position, payload: Payload<Proposal<S::Command>>) {
+    pub(super) fn apply(&mut self, node: NodeId, position: Position, payload: Payload<Proposal<S::Command>>) {
         let service = self.service;
         let member = self.member(node);
         member.applied = position;
-        let Payload::Command(proposal) = payload else { return };
-        let response = service.apply(&mut member.state, &proposal.command);
+        let proposal = match payload {
+            Payload::Command(proposal) => proposal,
+            Payload::Membership(membership) => {
+                member.configuration = membership.configuration;
+                return self.membership_applied(node);
+            }
+            Payload::Noop => return,
+        };
+        let Some(command) = &proposal.command else { return };
+        let response = service.apply(&mut member.state, command);
         let asked_here = proposal.origin == node && proposal.boot == member.boot;
         if asked_here && member.waiting.remove(&proposal.attempt) {
             let at = self.network.send_client(self.time, node);
@@ -350,7 +385,7 @@ impl<'a, S: Service> Cluster<'a, S> {
     }
 
     /// Gives a member's disk something to do.
-    fn disk(&mut self, node: NodeId, job: Job<S>) {
+    pub(super) fn disk(&mut self, node: NodeId, job: Job<S>) {
         let member = self.member(node);
         member.jobs.push_back(job);
         if member.jobs.len() == 1 {
@@ -375,6 +410,9 @@ impl<'a, S: Service> Cluster<'a, S> {
         if member.boot != boot || member.raft.is_none() {
             return;
         }
+        if let Some(failure) = member.disk_fails {
+            return self.disk_fails(node, failure);
+        }
         let input = member.job_done();
         if !member.jobs.is_empty() {
             self.begin_job(node);
@@ -384,52 +422,47 @@ impl<'a, S: Service> Cluster<'a, S> {
         }
     }
 
-    fn wake(&mut self, node: NodeId, number: u64) {
+    /// A job cannot be done, and the process ends, as the product's does. A sync that fails may have made durable what it
+    /// should, or not.
+    fn disk_fails(&mut self, node: NodeId, failure: DiskFailure) {
+        let lasting = failure == DiskFailure::FailedSync && self.disk_random.chance(500_000);
         let member = self.member(node);
-        if member.wake.is_some_and(|(_, scheduled)| scheduled == number) {
-            member.wake = None;
-            if !member.paused {
-                self.input(node, Input::Wake);
-            }
+        if lasting {
+            member.job_done();
+        }
+        member.crash();
+        self.note(|| format!("n{node} ends: its disk fails"));
+    }
+
+    pub(super) fn wake(&mut self, node: NodeId, number: u64) {
+        let member = self.member(node);
+        if member.wake.comes(number) && !member.paused {
+            self.input(node, Input::Wake);
         }
     }
 
-    fn schedule_wake(&mut self, node: NodeId) {
-        let time = self.time;
-        let member = self.member(node);
-        let Some((at, _)) = member.raft.as_ref().and_then(Raft::deadline) else { return };
-        let Some(at) = member.clock.reaches(time, at) else { return };
-        if member.wake.is_some_and(|(scheduled, _)| scheduled <= at) {
-            return;
+    pub(super) fn schedule_wake(&mut self, node: NodeId) {
+        let Cluster { members, queue, wakes, time, .. } = self;
+        let member = &mut members[place(node)];
+        let deadline = member.raft.as_ref().and_then(Raft::deadline);
+        if let Some((at, number)) = member.wake.schedule(deadline, &member.clock, *time, wakes) {
+            queue.push(at, Event::Wake { node, number });
         }
-        self.wakes += 1;
-        let number = self.wakes;
-        self.member(node).wake = Some((at, number));
-        self.queue.push(at, Event::Wake { node, number });
     }
 
+    /// Everybody who takes part in the end has applied everything.
     fn check_convergence(&self) -> Check {
-        let applied = |member: &Member<S>| member.applied.index;
-        let furthest = self.members.iter().map(applied).max().unwrap_or_default();
-        for member in &self.members {
-            let detail = || format!("n{} has applied {} of {furthest}", member.id, member.applied.index);
-            demand(member.applied.index == furthest, "convergence after the storm", detail)?;
+        let Some(furthest) = self.members.iter().max_by_key(|member| member.applied.index) else {
+            return Ok(());
+        };
+        let index = furthest.applied.index;
+        for id in furthest.configuration.members() {
+            let applied = self.members[place(id)].applied.index;
+            demand(applied == index, "convergence after the storm", || {
+                format!("n{id} has applied {applied} of {index}")
+            })?;
         }
-        demand(furthest > Index(0), "service after the storm", || "nothing was ever committed".to_owned())
-    }
-
-    fn with_nemesis(&mut self, act: impl FnOnce(&mut Nemesis, Time, &mut Self)) {
-        let time = self.time;
-        let Some(mut nemesis) = self.nemesis.take() else { return };
-        act(&mut nemesis, time, self);
-        self.nemesis = Some(nemesis);
-        self.schedule_nemesis();
-    }
-
-    fn schedule_nemesis(&mut self) {
-        if let Some(at) = self.nemesis.as_ref().and_then(Nemesis::next_at) {
-            self.queue.push(at.max(self.time), Event::Nemesis);
-        }
+        demand(index > Index(0), "service after the storm", || "nothing was ever committed".to_owned())
     }
 
     /// What a run is, in a number: equal for equal runs.
@@ -443,162 +476,25 @@ impl<'a, S: Service> Cluster<'a, S> {
         }
     }
 
-    fn note(&mut self, line: impl FnOnce() -> String) {
+    pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(words) = &mut self.words {
             words.push((self.time, line()));
         }
     }
 
-    fn demand(&mut self, check: Check) {
+    pub(super) fn demand(&mut self, check: Check) {
         if let Err(violation) = check {
             self.violation.get_or_insert(violation);
         }
     }
 
-    fn member(&mut self, node: NodeId) -> &mut Member<S> {
+    pub(super) fn member(&mut self, node: NodeId) -> &mut Member<S> {
         &mut self.members[place(node)]
     }
 }
 
-/// Clients: one request at a time, sent again and again until it is answered, at another member each time.
-impl<S: Service> Cluster<'_, S> {
-    fn think(&mut self, client: u64) {
-        if self.calm {
-            return;
-        }
-        self.clients[client as usize].number += 1;
-        let number = self.clients[client as usize].number;
-        let command = self.service.draw(client, number, &mut self.workload);
-        self.note(|| format!("client {client} asks for {command:?}"));
-        let operation = self.history.invoke(client, self.time.0, command.clone());
-        let attempt = Attempt { client, number, again: 0 };
-        self.clients[client as usize].asked = Some((attempt, operation));
-        self.send_attempt(attempt, command);
-    }
-
-    fn send_attempt(&mut self, attempt: Attempt, command: S::Command) {
-        let node = NodeId(self.random.between(1, self.options.members));
-        if let Some(at) = self.network.send_client(self.time, node) {
-            self.queue.push(at, Event::Ask { node, attempt, command: command.clone() });
-        }
-        self.queue.push(self.time + self.options.load.patience / 4, Event::Patience { attempt, command });
-    }
-
-    /// A member that does not lead passes the question on to the one that does, as far as it knows.
-    fn ask(&mut self, node: NodeId, attempt: Attempt, command: S::Command) {
-        let member = self.member(node);
-        if member.paused {
-            return;
-        }
-        let Some(status) = member.raft.as_ref().map(Raft::status) else { return };
-        if status.role != Role::Leader {
-            let Some(leader) = status.leader else { return };
-            if let Some(at) = self.network.send(self.time, node, leader).first {
-                self.queue.push(at, Event::Ask { node: leader, attempt, command });
-            }
-            return;
-        }
-        member.waiting.insert(attempt);
-        let proposal = Proposal { origin: node, boot: member.boot, attempt, command };
-        self.input(node, Input::Propose(proposal));
-    }
-
-    fn answer(&mut self, attempt: Attempt, response: S::Response) {
-        let client = &mut self.clients[attempt.client as usize];
-        // An answer to an earlier attempt of the same request is as good as one to the last.
-        let asked = client.asked.take_if(|(asked, _)| asked.number == attempt.number);
-        let Some((_, operation)) = asked else { return };
-        self.note(|| format!("client {} is answered {response:?}", attempt.client));
-        self.history.ok(operation, self.time.0, response);
-        self.summary.answered += 1;
-        let think = self.random.exponential_duration(self.options.load.think);
-        self.queue.push(self.time + think, Event::Think { client: attempt.client });
-    }
-
-    fn lose_patience(&mut self, attempt: Attempt, command: S::Command) {
-        let client = &mut self.clients[attempt.client as usize];
-        let Some((asked, _)) = client.asked.as_mut().filter(|(asked, _)| *asked == attempt) else { return };
-        asked.again += 1;
-        let attempt = *asked;
-        self.note(|| format!("client {} asks again for {command:?}", attempt.client));
-        self.send_attempt(attempt, command);
-    }
-}
-
-impl<S: Service> World for Cluster<'_, S> {
-    fn leader(&self) -> Option<NodeId> {
-        let rafts = self.members.iter().filter_map(|member| member.raft.as_ref());
-        let leaders = rafts.map(Raft::status).filter(|status| status.role == Role::Leader);
-        leaders.max_by_key(|status| status.term).map(|status| status.id)
-    }
-
-    fn network(&mut self, change: &mut dyn FnMut(&mut Network)) {
-        change(&mut self.network);
-    }
-
-    fn crash(&mut self, node: NodeId) {
-        self.member(node).crash();
-    }
-
-    fn start(&mut self, node: NodeId) {
-        let (time, seed) = (self.time, self.options.seed);
-        let config = self.options.replica_config(node).raft;
-        let member = self.member(node);
-        if member.raft.is_some() {
-            return;
-        }
-        member.clock.restart(time);
-        let seed = Random::keyed(seed, Stream::Members, node.0, member.boot).any();
-        let now = member.clock.now(time);
-        member.start(config, seed, now);
-        self.input(node, Input::Wake);
-    }
-
-    fn pause(&mut self, node: NodeId) {
-        self.member(node).paused = true;
-    }
-
-    fn resume(&mut self, node: NodeId) {
-        let member = self.member(node);
-        member.paused = false;
-        let inbox = std::mem::take(&mut member.inbox);
-        inbox.into_iter().for_each(|input| self.input(node, input));
-        self.input(node, Input::Wake);
-    }
-
-    fn set_clock_rate(&mut self, node: NodeId, rate: Option<u64>) {
-        let time = self.time;
-        let member = self.member(node);
-        member.clock.set_rate(time, rate.unwrap_or(member.clock_rate));
-        member.wake = None;
-        self.schedule_wake(node);
-    }
-
-    fn jump_clock(&mut self, node: NodeId, by: Duration) {
-        let time = self.time;
-        let member = self.member(node);
-        member.clock.jump(time, by);
-        member.wake = None;
-        self.schedule_wake(node);
-    }
-
-    fn slow_disk(&mut self, node: NodeId, factor: u32, until: Time) {
-        self.member(node).slower = (factor, until);
-    }
-
-    // What `own::options` rules out.
-    fn slow_cpu(&mut self, _node: NodeId, _by: Duration) {}
-    fn disconnect(&mut self, _node: NodeId) {}
-    fn fail_disk(&mut self, _node: NodeId, _failure: DiskFailure) {}
-    fn repair_disk(&mut self, _node: NodeId, _failure: DiskFailure) {}
-
-    fn note(&mut self, line: FaultLine) {
-        Cluster::note(self, || format!("nemesis: {line}"));
-    }
-}
-
 /// Where a member is in the list of members.
-fn place(node: NodeId) -> usize {
+pub(super) fn place(node: NodeId) -> usize {
     node.0 as usize - 1
 }
 

@@ -1,6 +1,7 @@
 //! A member that runs somebody's service: a Raft, the state, and a disk that forgets what it has not written yet.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use quorate_raft::{
     Config, Configuration, Entry, HardState, Index, Input, Instant, NodeId, Position, Raft, Saved,
@@ -9,6 +10,8 @@ use quorate_raft::{
 
 use super::Service;
 use crate::env::clock::NodeClock;
+use crate::env::wake::WakeUp;
+use crate::nemesis::DiskFailure;
 use crate::time::Time;
 
 /// What goes through the log: a command, and which attempt of which request it is.
@@ -20,8 +23,8 @@ pub struct Proposal<C> {
     pub boot: u64,
     /// Whose it is.
     pub attempt: Attempt,
-    /// What to do.
-    pub command: C,
+    /// What to do; nothing, for a change of the membership.
+    pub command: Option<C>,
 }
 
 /// A client's request, and how often it was sent before.
@@ -66,9 +69,12 @@ pub struct Member<S: Service> {
     pub clock: NodeClock,
     pub clock_rate: u64,
     pub paused: bool,
-    /// What has arrived while it was paused.
+    /// What has arrived while it was paused, or busy with something else.
     pub inbox: Vec<Input<Proposal<S::Command>>>,
-    pub wake: Option<(Time, u64)>,
+    /// How late it looks at what arrives, and whether it is going to.
+    pub cpu_delay: Duration,
+    pub turn_scheduled: bool,
+    pub wake: WakeUp,
     pub state: S::State,
     pub applied: Position,
     pub configuration: Configuration,
@@ -80,6 +86,10 @@ pub struct Member<S: Service> {
     pub jobs: VecDeque<Job<S>>,
     /// The disk is this many times slower until then.
     pub slower: (u32, Time),
+    /// The next that the disk is asked for fails, and so ends the process.
+    pub disk_fails: Option<DiskFailure>,
+    /// It was removed from the cluster, for ever.
+    pub over: bool,
     /// Who waits for the answer to what this life has proposed.
     pub waiting: BTreeSet<Attempt>,
     durable: Durable<S>,
@@ -103,7 +113,9 @@ impl<S: Service> Member<S> {
             clock_rate,
             paused: false,
             inbox: Vec::new(),
-            wake: None,
+            cpu_delay: Duration::ZERO,
+            turn_scheduled: false,
+            wake: WakeUp::default(),
             state: service.begin(),
             applied: Position::default(),
             configuration: initial.configuration.clone(),
@@ -112,6 +124,8 @@ impl<S: Service> Member<S> {
             snapshot: Index(0),
             jobs: VecDeque::new(),
             slower: (1, Time::ZERO),
+            disk_fails: None,
+            over: false,
             waiting: BTreeSet::new(),
             durable,
         }
@@ -139,7 +153,8 @@ impl<S: Service> Member<S> {
         self.inbox.clear();
         self.jobs.clear();
         self.waiting.clear();
-        self.wake = None;
+        self.wake.forget();
+        self.turn_scheduled = false;
         self.received = None;
         self.snapshot_under_way = false;
     }

@@ -49,6 +49,7 @@ use std::fmt;
 use std::time::Duration;
 
 use quorate_jepsen::etcd::Request;
+use quorate_raft::NodeId;
 
 pub use conditions::{Condition, Fact, Standing, Who};
 pub use expected::{Became, Expected};
@@ -57,7 +58,7 @@ pub use parse::parse;
 pub use watchers::WatcherAction;
 pub use words::Mistake;
 
-use crate::nemesis::{Fault, Target};
+use crate::nemesis::{self, Fault, Target};
 use crate::options::Options;
 use crate::time::Time;
 
@@ -78,6 +79,38 @@ pub struct Scenario {
     pub options: Options,
     /// What happens.
     pub steps: Vec<Step>,
+}
+
+impl Scenario {
+    /// What happened in a run: its faults, and who asked whom for what, each at its own time.
+    pub fn of_run(
+        options: &Options,
+        depths: Depths,
+        faults: &[nemesis::Step],
+        calls: impl Iterator<Item = (Time, u64, NodeId, Request)>,
+    ) -> Scenario {
+        let step = |at, action| Step { line: 0, when: When::At(at), action };
+        let faults =
+            faults.iter().map(|it| step(it.at, Action::Fault { fault: it.fault, lasts: Some(it.lasts) }));
+        let operations = calls.map(|(at, client, member, request)| {
+            let member = Target::Node(member);
+            step(at, Action::Operation(Operation { client, member, request, outcome: None }))
+        });
+        let mut steps: Vec<Step> = faults.chain(operations).collect();
+        steps.sort_by_key(|step| match step.when {
+            When::At(at) => at,
+            _ => Time::ZERO,
+        });
+        Scenario {
+            comment: Vec::new(),
+            source: String::new(),
+            expect: Expect::Pass,
+            budget: true,
+            depths,
+            options: options.clone(),
+            steps,
+        }
+    }
 }
 
 /// At which depths of simulation a scenario is run.

@@ -50,15 +50,24 @@ pub async fn ask(
     machines: &[NodeId],
     request: &Request,
 ) -> Outcome {
-    let operation = lock(&shared.clients).recorder.invoke(process, now(), request.clone());
     let node = machines[0];
+    let asked = shared.times();
+    let operation = {
+        let mut clients = lock(&shared.clients);
+        clients.asked.push((process, node));
+        clients.leases.on_ask(request);
+        clients.recorder.invoke(process, now(), request.clone())
+    };
     shared.note(Event::Request { process, node, what: workload::name(request) }, Some(node));
     let outcome = caller.ask(machines, request).await;
-    {
+    let answered = shared.times();
+    let leases = {
         let mut clients = lock(&shared.clients);
         clients.recorder.done(operation, now(), outcome.clone());
         clients.known.learn(&outcome);
-    }
+        clients.leases.on_answer(request, &outcome, asked, (answered.time, &answered.readings))
+    };
+    shared.demand(leases);
     let revision = match &outcome {
         Outcome::Answered(response) => response.revision,
         Outcome::Refused | Outcome::Unknown => 0,
@@ -249,5 +258,6 @@ const SLOW: u32 = 10;
 const SLOWNESS: Duration = Duration::from_millis(40);
 
 /// Processes of watchers and probes begin here; those of clients are below.
+pub const OTHERS: u64 = WATCHERS;
 const WATCHERS: u64 = 1_000_000;
 pub const PROBES: u64 = 2_000_000;

@@ -53,6 +53,13 @@ impl SimClock {
     }
 }
 
+impl SimClock {
+    /// What it reads, through restarts.
+    pub fn reading(&self) -> u64 {
+        lock(&self.inner).clock.reading(now())
+    }
+}
+
 impl Clock for SimClock {
     fn now(&self) -> Instant {
         lock(&self.inner).clock.now(now())

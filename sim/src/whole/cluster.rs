@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use madsim::runtime::NodeHandle as Spawner;
@@ -17,7 +17,8 @@ use quorate_sim::coverage::Coverage;
 use quorate_sim::env::clock::{NodeClock, TRUE_RATE};
 use quorate_sim::env::network::Network;
 use quorate_sim::history::Recorder;
-use quorate_sim::invariants::{Check, Violation, WireInvariants};
+use quorate_sim::invariants::{AskedAt, Check, LeasesSeen, Violation, WireInvariants};
+use quorate_sim::nemesis::{Nemesis, Step};
 use quorate_sim::options::Options;
 use quorate_sim::random::{Random, Stream};
 use quorate_sim::time::Time;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub operator: Mutex<Operator>,
     /// The machines, n1 first.
     pub machines: Mutex<Vec<Machine>>,
+    /// Who breaks things, once that has begun.
+    pub nemesis: OnceLock<Arc<Mutex<Nemesis>>>,
     /// Where lives that end by themselves say so.
     pub endings: mpsc::UnboundedSender<Ending>,
     /// Every member that there ever was, by id, and its machine.
@@ -66,8 +69,12 @@ pub struct Shared {
 pub struct Clients {
     /// The history.
     pub recorder: Recorder,
+    /// Who asked whom, for each operation of the history.
+    pub asked: Vec<(u64, NodeId)>,
     /// What they know together.
     pub known: Known,
+    /// What they were told of leases.
+    pub leases: LeasesSeen,
     /// Whether they ask nothing more.
     pub silent: bool,
 }
@@ -141,6 +148,7 @@ impl Shared {
             coverage: Mutex::default(),
             operator: Mutex::default(),
             machines: Mutex::new(machines.collect()),
+            nemesis: OnceLock::new(),
             endings,
             ids: Mutex::default(),
             trace: Mutex::new(trace),
@@ -172,6 +180,11 @@ impl Shared {
         look(&mut lock(&self.trace))
     }
 
+    /// Every fault that has begun.
+    pub fn faults_begun(&self) -> Vec<Step> {
+        self.nemesis.get().map(|nemesis| lock(nemesis).begun().to_vec()).unwrap_or_default()
+    }
+
     /// How many crashes there were.
     pub fn crashes(&self) -> u64 {
         *lock(&self.crashes)
@@ -191,6 +204,12 @@ impl Shared {
     /// A number that nobody else draws.
     pub fn draw(&self) -> u64 {
         lock(&self.seeds).any()
+    }
+
+    /// When it is, by true time and by every machine's clock.
+    pub fn times(&self) -> AskedAt {
+        let readings = lock(&self.machines).iter().map(|machine| machine.clock.reading()).collect();
+        AskedAt { time: now(), readings }
     }
 
     // --- Members ---

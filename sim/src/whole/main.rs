@@ -21,6 +21,8 @@ mod command;
 #[cfg(madsim)]
 mod disk;
 #[cfg(madsim)]
+mod execute;
+#[cfg(madsim)]
 mod life;
 #[cfg(madsim)]
 mod methods;
@@ -32,6 +34,10 @@ mod operator;
 mod run;
 #[cfg(madsim)]
 mod script;
+#[cfg(madsim)]
+mod shrink;
+#[cfg(madsim)]
+mod sweep;
 #[cfg(madsim)]
 mod world;
 

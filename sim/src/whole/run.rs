@@ -7,7 +7,9 @@ use quorate_jepsen::etcd::{Keys, Range, Request};
 use quorate_raft::NodeId;
 use quorate_replica::{Body, Consistency};
 use quorate_sim::env::network::Quality;
-use quorate_sim::invariants::{Check, Liveness, Member, TIMEOUTS_MAX, Violation, converged};
+use quorate_sim::invariants::{
+    Check, Liveness, Member, TIMEOUTS_MAX, Violation, converged, leases_end, no_lease_is_left,
+};
 use quorate_sim::nemesis::{Nemesis, World};
 use quorate_sim::scenario::Scenario;
 use quorate_sim::time::Time;
@@ -55,7 +57,7 @@ pub async fn run(
     if scenario.as_ref().is_some_and(|scenario| !scenario.budget) {
         nemesis.without_budget();
     }
-    let nemesis = Arc::new(Mutex::new(nemesis));
+    let nemesis = Arc::clone(shared.nemesis.get_or_init(|| Arc::new(Mutex::new(nemesis))));
     let script = scenario.map(|scenario| Script::begin(&shared, &nemesis, scenario));
     if script.is_none() {
         for client in Client::all(&options) {
@@ -139,10 +141,11 @@ fn may_run(shared: &Shared, machine: NodeId) -> bool {
 /// Waits until all members agree and all leases have expired.
 async fn settle(shared: &Arc<Shared>) -> Check {
     let options = &shared.options;
+    let leases_end = leases_end(now(), LEASE_TTL_MAX, options.election_timeout);
     let deadline = now() + options.election_timeout * TIMEOUTS_MAX + LEASE_TTL_MAX * 2;
     loop {
         let check = match operator::check_members(shared).await {
-            Ok(()) => rest(shared).await,
+            Ok(()) => rest(shared, leases_end).await,
             Err(violation) => Err(violation),
         };
         let final_word = matches!(&check, Err(violation) if violation.invariant != "liveness");
@@ -154,11 +157,14 @@ async fn settle(shared: &Arc<Shared>) -> Check {
 }
 
 /// Whether all members stand at the same place, and hold the same.
-async fn rest(shared: &Arc<Shared>) -> Check {
+async fn rest(shared: &Arc<Shared>, leases_end: Time) -> Check {
     let (mut members, mut contents) = (Vec::new(), Vec::new());
     for machine in shared.machine_ids().into_iter().filter(|machine| may_run(shared, *machine)) {
         match at_rest(shared, machine).await {
             Some((member, content)) => {
+                if now() > leases_end {
+                    no_lease_is_left(member.leases, machine.0, now())?;
+                }
                 members.push(member);
                 contents.push(content);
             }
