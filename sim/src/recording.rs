@@ -147,9 +147,6 @@ pub fn replay(recording: &Recording, wants: impl Fn(u64) -> bool, mut show: impl
 /// Has one turn, and puts it into words if that is wanted.
 fn play(replica: &mut Replica, recorded: RecordedTurn, mut words: Option<&mut Turn>) -> Digest {
     let mut digest = Digest::default();
-    for pinned in recorded.pins {
-        if pinned { replica.pin() } else { replica.unpin() }
-    }
     for input in recorded.inputs {
         if let Some(words) = &mut words {
             words.inputs.push(input_step(&input));
@@ -168,8 +165,6 @@ fn play(replica: &mut Replica, recorded: RecordedTurn, mut words: Option<&mut Tu
 
 /// What was recorded of one turn.
 struct RecordedTurn {
-    /// Whether the store is pinned, and is not any more, before the turn: for images that the recorder makes.
-    pins: Vec<bool>,
     now: Instant,
     inputs: Vec<Input>,
     /// `None` if the recording ends within the turn.
@@ -184,17 +179,12 @@ impl Iterator for Turns<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let out_of_order = || RecordingError::Senseless("its records are out of order".to_owned());
-        let mut pins = Vec::new();
-        let now = loop {
-            match self.0.next()? {
-                Ok(Record::Turn(now)) => break now,
-                Ok(Record::Pin) => pins.push(true),
-                Ok(Record::Unpin) => pins.push(false),
-                Ok(_) => return Some(Err(out_of_order())),
-                Err(error) => return Some(Err(error)),
-            }
+        let now = match self.0.next()? {
+            Ok(Record::Turn(now)) => now,
+            Ok(_) => return Some(Err(out_of_order())),
+            Err(error) => return Some(Err(error)),
         };
-        let mut turn = RecordedTurn { pins, now, inputs: Vec::new(), end: None };
+        let mut turn = RecordedTurn { now, inputs: Vec::new(), end: None };
         loop {
             match self.0.next() {
                 Some(Ok(Record::Input(input))) => turn.inputs.push(*input),
@@ -202,7 +192,7 @@ impl Iterator for Turns<'_> {
                     turn.end = Some(digest);
                     return Some(Ok(turn));
                 }
-                Some(Ok(_)) => return Some(Err(out_of_order())),
+                Some(Ok(Record::Turn(_))) => return Some(Err(out_of_order())),
                 Some(Err(error)) => return Some(Err(error)),
                 None => return Some(Ok(turn)),
             }

@@ -2,9 +2,7 @@
 //!
 //! A replica can be cloned, and that takes time for every version in its store, all of it at once. An image is the same in
 //! two parts. What is not in the store (Raft and the log in memory, sessions, requests, and the store's own leases and watchers) is copied when
-//! the image begins; what is in the store, some at a time, later. Meanwhile the store is *pinned*: it does not remove what
-//! compactions have left behind. That is the only difference it makes, and whoever replays an image must make it
-//! in the same places ([`Replica::pin`], [`Replica::unpin`]), for the size of a store is held against the quota.
+//! the image begins; what is in the store, some at a time, later (`Store::begin_copy`). The replica does not notice.
 
 use core::mem;
 
@@ -23,9 +21,9 @@ pub struct Image {
 }
 
 impl Image {
-    /// Copies some more of a replica that is still pinned; returns whether the image is whole. The work is
-    /// proportional to the steps.
-    pub fn go_on(&mut self, of: &Replica, steps: usize) -> bool {
+    /// Copies some more of a replica, as long as it [is being copied](Replica::is_being_copied); returns whether the image
+    /// is whole. The work is proportional to the steps.
+    pub fn go_on(&mut self, of: &mut Replica, steps: usize) -> bool {
         of.store.go_on_with_copy(&mut self.store, steps)
     }
 
@@ -35,7 +33,7 @@ impl Image {
         self.rest.status()
     }
 
-    /// The replica as it was when the image was begun: pinned.
+    /// The replica as it was when the image was begun.
     ///
     /// # Errors
     /// The image is not whole, or damaged.
@@ -47,7 +45,7 @@ impl Image {
 }
 
 impl Replica {
-    /// Begins an image, between two turns, and pins the store. `None` while a whole store from the leader waits to be
+    /// Begins an image, between two turns. `None` while a whole store from the leader waits to be
     /// judged, which is a matter of a few turns: to copy that, too, would take too long.
     pub fn begin_image(&mut self) -> Option<Image> {
         if self.snapshots.holds_a_store() {
@@ -60,19 +58,14 @@ impl Replica {
         Some(Image { rest, store })
     }
 
-    /// An image begins now.
-    pub fn pin(&mut self) {
-        self.store.pin();
-    }
-
-    /// No image is in the making any more.
-    pub fn unpin(&mut self) {
-        self.store.unpin();
+    /// Gives up the image that is in the making.
+    pub fn abandon_image(&mut self) {
+        self.store.abandon_copy();
     }
 
     /// Whether the image that was begun can go on. It cannot once a snapshot from the leader has taken the store's place.
     #[must_use]
-    pub fn is_pinned(&self) -> bool {
-        self.store.is_pinned()
+    pub fn is_being_copied(&self) -> bool {
+        self.store.is_being_copied()
     }
 }

@@ -38,8 +38,6 @@ pub struct Store {
     watchers: Watchers,
     /// How many exports are open. Not replicated.
     exports: u32,
-    /// Whether a copy in steps is in the making. Not replicated.
-    pinned: bool,
 }
 
 impl Default for Store {
@@ -60,7 +58,6 @@ impl Store {
             checksum: Checksum::EMPTY,
             watchers: Watchers::default(),
             exports: 0,
-            pinned: false,
         }
     }
 
@@ -241,10 +238,9 @@ impl Store {
 
     // --- Copies in steps: exact, what is not replicated included ---
 
-    /// Begins a copy of the store as it is now: nothing that is done later will be in it, however long it takes. It
-    /// costs time for every watcher and every lease, not for keys. Garbage of compactions is not removed before `unpin`.
+    /// Begins a copy of the store as it is now: nothing that is done later will be in it, however long it takes, and it
+    /// changes nothing of what is done. It costs time for every watcher and every lease, not for keys.
     pub fn begin_copy(&mut self) -> StoreCopy {
-        self.pin();
         let rest = Store {
             mvcc: Mvcc::new(),
             leases: Leases::default(),
@@ -253,31 +249,25 @@ impl Store {
             checksum: self.checksum,
             watchers: self.watchers.clone(),
             exports: self.exports,
-            pinned: self.pinned,
         };
-        StoreCopy { rest, leases: self.leases.iter().collect(), mvcc: MvccCopy::new(&self.mvcc) }
+        StoreCopy { rest, leases: self.leases.iter().collect(), mvcc: MvccCopy::begin(&mut self.mvcc) }
     }
 
-    /// Copies some more; returns whether the copy is complete. Not to be called once the store is pinned no more.
-    pub fn go_on_with_copy(&self, copy: &mut StoreCopy, steps: usize) -> bool {
-        assert!(self.pinned, "what was to be copied may be gone");
-        copy.mvcc.go_on(&self.mvcc, steps)
+    /// Copies some more; returns whether the copy is complete. Not to be called when the store is not being copied any more.
+    pub fn go_on_with_copy(&mut self, copy: &mut StoreCopy, steps: usize) -> bool {
+        assert!(self.mvcc.is_being_copied(), "what was to be copied may be gone");
+        copy.mvcc.go_on(&mut self.mvcc, steps)
     }
 
-    /// Keeps what is there, garbage included, for a copy that begins now.
-    pub fn pin(&mut self) {
-        self.pinned = true;
-    }
-
-    /// No copy is in the making any more.
-    pub fn unpin(&mut self) {
-        self.pinned = false;
+    /// Gives up the copy that is in the making, if any.
+    pub fn abandon_copy(&mut self) {
+        self.mvcc.abandon_copy();
     }
 
     /// Whether a copy is in the making, and can go on.
     #[must_use]
-    pub fn is_pinned(&self) -> bool {
-        self.pinned
+    pub fn is_being_copied(&self) -> bool {
+        self.mvcc.is_being_copied()
     }
 
     /// The small tables, as they are now.
@@ -429,7 +419,7 @@ impl Store {
     }
 
     fn sweep(&mut self, steps: usize) -> bool {
-        self.exports == 0 && !self.pinned && self.mvcc.sweep(steps)
+        self.exports == 0 && self.mvcc.sweep(steps)
     }
 }
 

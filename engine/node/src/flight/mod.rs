@@ -14,7 +14,7 @@
 //!
 //! - **An image is made in steps**, a bounded number after every turn, while the replica goes on: however large the store
 //!   is, the driver never stands still for it. (The first one is made before the node begins, which has just read all of
-//!   the store from the disk.) Meanwhile the store is pinned, and removes no garbage: see `quorate_replica::Image`.
+//!   the store from the disk.)
 //! - An image shares keys and values with the live store, so it costs about as much time and memory as the store has
 //!   versions, not bytes. To keep that a small part of all work, a leg is never ended before it is as long as the store
 //!   is large. The ring is thus bounded by the size it was given, or by twice the store's size if that is more
@@ -33,8 +33,6 @@
 //!  2 | length u32 | bincode    an input
 //!  3 |                         the input `Wake`, which every turn of a node has
 //!  4 | digest u64              the turn is over
-//!  5 |                         an image is begun: the store is pinned from here on
-//!  6 |                         the image is whole: it is not any more
 //! ```
 //!
 //! A panic leaves a turn without an end. How records become a file is told in `recording.rs`.
@@ -148,7 +146,7 @@ impl Recorder {
         if let Some(legs) = broken {
             legs.into_iter().for_each(|leg| (self.shared.discard)(leg));
             self.making = None;
-            replica.unpin();
+            replica.abandon_image();
             self.begin_leg(replica);
         } else if self.making.is_some() {
             self.go_on_with_image(replica, self.shared.image_steps);
@@ -169,7 +167,7 @@ impl Recorder {
     /// before the leg is full.
     fn go_on_with_image(&mut self, replica: &mut Replica, steps: usize) {
         let Some((image, before)) = &mut self.making else { return };
-        if !replica.is_pinned() {
+        if !replica.is_being_copied() {
             // The store is another one: a snapshot from the leader.
             self.making = None;
             return self.shared.lock().image_is_lost();
@@ -180,7 +178,6 @@ impl Recorder {
             return;
         }
         let (image, _) = self.making.take().expect("it has just been made");
-        replica.unpin();
         let forgotten = self.shared.lock().image_is_whole(image);
         forgotten.into_iter().for_each(|leg| (self.shared.discard)(leg));
     }

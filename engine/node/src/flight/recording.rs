@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Digest;
-use super::ring::{END, INPUT, PIN, Standing, TURN, Taken, UNPIN, WAKE};
+use super::ring::{END, INPUT, Standing, TURN, Taken, WAKE};
 use crate::codec::{self, CodecError, Kind, decode_body, encode_frame, raw_frame};
 
 /// Who was recorded by what, and why.
@@ -68,10 +68,6 @@ pub enum Record {
     Input(Box<Input>),
     /// The turn is over.
     End(Digest),
-    /// An image is begun, between two turns.
-    Pin,
-    /// It is whole.
-    Unpin,
 }
 
 /// Why a recording cannot be replayed.
@@ -286,8 +282,6 @@ impl Records<'_> {
             }
             WAKE => Record::Input(Box::new(Input::Wake)),
             END => Record::End(Digest(u64::from_le_bytes(self.array()?))),
-            PIN => Record::Pin,
-            UNPIN => Record::Unpin,
             kind => return Err(RecordingError::Senseless(format!("a record of kind {kind}"))),
         })
     }

@@ -106,7 +106,6 @@ impl Ring {
     /// Begins a leg between two turns, whose image is going to be made.
     pub fn begin_leg(&mut self, standing: Standing) {
         self.standing = standing;
-        self.record(|open| open.push(PIN));
         if let Some(last) = self.legs.back_mut() {
             last.close_piece(0);
         }
@@ -116,7 +115,6 @@ impl Ring {
 
     /// The image with which the last leg begins is whole. Returns what is forgotten.
     pub fn image_is_whole(&mut self, image: Image) -> Vec<Leg> {
-        self.record(|open| open.push(UNPIN));
         self.legs.back_mut().expect("an image belongs to a leg").image = Some(Arc::new(image));
         let surplus = self.legs.len().saturating_sub(LEGS);
         self.legs.drain(..surplus).collect()
@@ -172,8 +170,6 @@ pub(super) const TURN: u8 = 1;
 pub(super) const INPUT: u8 = 2;
 pub(super) const WAKE: u8 = 3;
 pub(super) const END: u8 = 4;
-pub(super) const PIN: u8 = 5;
-pub(super) const UNPIN: u8 = 6;
 
 /// How many legs with an image are kept.
 const LEGS: usize = 2;

@@ -2,7 +2,7 @@
 //!
 //! A clone takes time for every version, all of it at once. This copy takes that time in as many steps as its owner
 //! likes, and is nevertheless of the moment at which it was begun: versions are never altered, what has come since has a later revision
-//! and is left out, and as long as the sweep waits, nothing of then is gone.
+//! and is left out, and what the sweep removes meanwhile is [`Kept`] aside. So the copy changes nothing for the original.
 //!
 //! Unlike a snapshot it is exact: garbage is copied as garbage, and the sweep of the copy goes on where that of the
 //! original was. Where the present ends and the past begins follows from the versions, and so does the history of a revision
@@ -32,7 +32,32 @@ pub(crate) struct MvccCopy {
     versions: Vec<Vec<Arc<KeyValue>>>,
     /// The events of some revisions, in order.
     events: Vec<Vec<Arc<KeyValue>>>,
+    /// What was removed before the copy was complete; some of it may have been copied.
+    kept: Kept,
     stage: Stage,
+}
+
+/// What the sweep has removed while a copy is in the making.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The first revision of the history when the copy was begun.
+    first: Revision,
+    versions: Vec<Arc<KeyValue>>,
+    events: BTreeMap<Revision, Vec<Arc<KeyValue>>>,
+}
+
+impl Kept {
+    /// A version is removed.
+    pub(super) fn version(&mut self, version: Arc<KeyValue>) {
+        self.versions.push(version);
+    }
+
+    /// The history forgets a revision.
+    pub(super) fn revision(&mut self, revision: Revision, events: &[Arc<KeyValue>]) {
+        if events.len() > 1 || revision == self.first {
+            self.events.insert(revision, events.to_vec());
+        }
+    }
 }
 
 /// What the next step begins with.
@@ -46,8 +71,8 @@ enum Stage {
 }
 
 impl MvccCopy {
-    /// Begins a copy of what is there now.
-    pub(crate) fn new(mvcc: &Mvcc) -> MvccCopy {
+    /// Begins a copy of what is there now; `mvcc` keeps for it what is removed, until the copy is complete.
+    pub(crate) fn begin(mvcc: &mut Mvcc) -> MvccCopy {
         assert!(mvcc.open.is_empty(), "copies are begun between two commands");
         let rest = Mvcc {
             present: Present::new(),
@@ -55,16 +80,19 @@ impl MvccCopy {
             history: History::starting_at(mvcc.history.first()),
             open: Vec::new(),
             empty: mvcc.empty.clone(),
+            kept: None,
             ..*mvcc
         };
         let everything = KeyRange { start: Key::default(), end: RangeEnd::Unbounded };
         let stage = Stage::Versions(everything, Revision(0));
-        MvccCopy { rest, versions: Vec::new(), events: Vec::new(), stage }
+        let kept = Kept { first: rest.history.first(), versions: Vec::new(), events: BTreeMap::new() };
+        mvcc.kept = Some(kept.clone());
+        MvccCopy { rest, versions: Vec::new(), events: Vec::new(), kept, stage }
     }
 
     /// Copies some more of what was there when the copy was begun: so much that it takes about as many steps. Returns
     /// whether it is complete.
-    pub(crate) fn go_on(&mut self, mvcc: &Mvcc, mut steps: usize) -> bool {
+    pub(crate) fn go_on(&mut self, mvcc: &mut Mvcc, mut steps: usize) -> bool {
         while steps > 0 && !matches!(self.stage, Stage::Complete) {
             self.stage = match mem::replace(&mut self.stage, Stage::Complete) {
                 Stage::Versions(range, after) => self.copy_versions(mvcc, &range, after, &mut steps),
@@ -72,7 +100,11 @@ impl MvccCopy {
                 Stage::Complete => Stage::Complete,
             };
         }
-        matches!(self.stage, Stage::Complete)
+        let complete = matches!(self.stage, Stage::Complete);
+        if complete && let Some(kept) = mvcc.kept.take() {
+            self.kept = kept;
+        }
+        complete
     }
 
     fn copy_versions(
@@ -86,13 +118,21 @@ impl MvccCopy {
         let mut piece = Vec::new();
         let mut stage = Stage::Events(self.rest.history.first(), 0);
         'keys: for (present, past) in mvcc.walk(range) {
-            *steps = steps.saturating_sub(1);
+            let any = present.or_else(|| past.and_then(VecDeque::front)).expect("a key has a version");
+            let rest_from = |key: &Key| KeyRange { start: key.clone(), end: RangeEnd::Unbounded };
+            if any.key != range.start {
+                // (The key at which this was to go on may be gone.)
+                after = Revision(0);
+            }
+            if *steps == 0 {
+                stage = Stage::Versions(rest_from(&any.key), after);
+                break;
+            }
             let known = past.map_or(0, |past| past.partition_point(|kv| kv.mod_revision <= after));
             let older = past.into_iter().flat_map(|past| past.range(known..));
             for kv in older.chain(present).take_while(|kv| kv.mod_revision <= until) {
                 if *steps == 0 {
-                    stage =
-                        Stage::Versions(KeyRange { start: kv.key.clone(), end: RangeEnd::Unbounded }, after);
+                    stage = Stage::Versions(rest_from(&any.key), after);
                     break 'keys;
                 }
                 if kv.mod_revision > after {
@@ -101,7 +141,7 @@ impl MvccCopy {
                     piece.push(kv.clone());
                 }
             }
-            after = Revision(0);
+            *steps = steps.saturating_sub(1);
         }
         self.versions.push(piece);
         stage
@@ -137,7 +177,7 @@ impl MvccCopy {
 
     /// What was copied.
     pub(crate) fn restore(self) -> Result<Mvcc, &'static str> {
-        let MvccCopy { rest: mut mvcc, versions, events, stage } = self;
+        let MvccCopy { rest: mut mvcc, versions, events, kept, stage } = self;
         if !matches!(stage, Stage::Complete) {
             return Err("the copy is not complete");
         }
@@ -146,13 +186,19 @@ impl MvccCopy {
         for event in events.into_iter().flatten() {
             several.entry(event.mod_revision).or_default().push(event);
         }
+        // Of what was copied in part, or not at all, before it was removed, all was kept.
+        several.extend(kept.events.into_iter().filter(|(revision, _)| *revision <= mvcc.revision));
+        let removed = kept.versions.into_iter().filter(|version| version.mod_revision <= mvcc.revision);
+        let mut versions: Vec<_> = versions.into_iter().flatten().chain(removed).collect();
+        versions.sort_by(|a, b| (&a.key, a.mod_revision).cmp(&(&b.key, b.mod_revision)));
+        versions.dedup_by(|a, b| a.key == b.key && a.mod_revision == b.mod_revision);
         let mut single = Vec::new();
-        let mut versions = versions.into_iter().flatten().peekable();
+        let mut versions = versions.into_iter().peekable();
         while let Some(version) = versions.next() {
             if version.mod_revision >= first && !several.contains_key(&version.mod_revision) {
                 single.push(version.clone());
             }
-            mvcc.restore_version(version, versions.peek())?;
+            mvcc.restore_version(version, versions.peek());
         }
         single.sort_unstable_by_key(|event| event.mod_revision);
         let mut single = VecDeque::from(single);
@@ -168,22 +214,13 @@ impl MvccCopy {
 
 impl Mvcc {
     /// Puts a version where it belongs, given the one that comes after it.
-    fn restore_version(
-        &mut self,
-        version: Arc<KeyValue>,
-        next: Option<&Arc<KeyValue>>,
-    ) -> Result<(), &'static str> {
-        let order = |a: &KeyValue, b: &KeyValue| (&a.key, a.mod_revision) < (&b.key, b.mod_revision);
-        if next.is_some_and(|next| !order(&version, next)) {
-            return Err("versions are out of order");
-        }
+    fn restore_version(&mut self, version: Arc<KeyValue>, next: Option<&Arc<KeyValue>>) {
         let superseded = next.is_some_and(|next| next.key == version.key);
         if superseded || version.is_tombstone() {
             self.supersede(version);
         } else {
             self.present.put(&version.key, |_| version.clone());
         }
-        Ok(())
     }
 }
 

@@ -41,6 +41,7 @@ use crate::query::{RangeQuery, RevisionFilter, Sort, SortBy};
 use crate::response::RangeResponse;
 use crate::revision::Revision;
 
+use copy::Kept;
 pub(crate) use copy::MvccCopy;
 use history::History;
 use present::Present;
@@ -65,6 +66,9 @@ pub(crate) struct Mvcc {
     sweep_position: usize,
     /// The value of all tombstones.
     empty: Value,
+    /// What is removed while a copy is in the making.
+    #[serde(skip)]
+    kept: Option<Kept>,
 }
 
 impl Mvcc {
@@ -86,6 +90,7 @@ impl Mvcc {
             swept: compact_revision,
             sweep_position: 0,
             empty: Value::default(),
+            kept: None,
         }
     }
 
@@ -313,6 +318,16 @@ impl Mvcc {
         Some(revisions)
     }
 
+    /// Whether a copy is in the making.
+    pub(crate) fn is_being_copied(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// No copy is in the making any more.
+    pub(crate) fn abandon_copy(&mut self) {
+        self.kept = None;
+    }
+
     // --- Compaction ---
 
     /// Forgets what only states before `revision` show. From here on such states cannot be read; memory
@@ -350,6 +365,9 @@ impl Mvcc {
             if keep_events {
                 self.swept = self.compact_revision;
             } else {
+                if let Some(kept) = &mut self.kept {
+                    kept.revision(revision, self.history.events(revision));
+                }
                 self.history.pop_first();
             }
         }
@@ -366,7 +384,10 @@ impl Mvcc {
                 return;
             }
             self.size_bytes -= version.size_bytes();
-            versions.pop_front();
+            let removed = versions.pop_front();
+            if let (Some(kept), Some(removed)) = (&mut self.kept, removed) {
+                kept.version(removed);
+            }
         }
         self.past.remove(&event.key);
     }

@@ -191,15 +191,15 @@ impl Pair {
     /// Copies while commands go on; what is restored is the store as it was at the beginning, down to its garbage and
     /// its watchers, and does the same from then on.
     fn copy(&mut self, steps: usize, meanwhile: Vec<Command>) {
-        let mut copy = self.store.begin_copy();
         let mut original = self.store.clone();
+        let mut copy = self.store.begin_copy();
         let mut commands = meanwhile.iter().cloned();
         while !self.store.go_on_with_copy(&mut copy, steps) {
             if let Some(command) = commands.next() {
                 self.apply(command);
             }
+            self.store.maintain();
         }
-        self.store.unpin();
         let bytes = bincode::serialize(&copy).expect("copies can be encoded");
         let copy: StoreCopy = bincode::deserialize(&bytes).expect("and decoded");
         let mut restored = copy.restore().expect("it is complete");
@@ -208,8 +208,6 @@ impl Pair {
             resolve_command(&mut command, present);
             assert_eq!(restored.apply(&command), original.apply(&command), "{command:?}");
         }
-        original.unpin();
-        restored.unpin();
         assert_eq!(restored.content_hash(), original.content_hash());
         loop {
             let (here, there) = (restored.poll_watch(), original.poll_watch());
