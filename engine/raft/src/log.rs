@@ -149,6 +149,9 @@ impl<C: Command> Log<C> {
 
     /// The entries committed since the last call.
     pub(crate) fn take_committed(&mut self) -> Vec<Entry<C>> {
+        if self.emitted == self.commit {
+            return Vec::new();
+        }
         let first = self.emitted.next();
         let count = usize::try_from(self.commit.0 - self.emitted.0).expect("entries fit in memory");
         self.emitted = self.commit;

@@ -218,8 +218,9 @@ impl<C: Command> Raft<C> {
         }
         let hard_state = HardState { term: self.term, vote: self.vote, commit: self.log.commit() };
         let idle = self.now.since(self.disk.written_at()) >= self.config.heartbeat_interval;
-        let write = self.disk.make_write(self.now, hard_state, &mut self.log, idle);
-        self.outputs.extend(write.map(Output::Persist));
+        if let Some(write) = self.disk.make_write(self.now, hard_state, &mut self.log, idle) {
+            self.outputs.push_back(Output::Persist(write));
+        }
         let committed = self.log.take_committed();
         if !committed.is_empty() {
             self.outputs.push_back(Output::Committed(committed));

@@ -125,9 +125,10 @@ impl Replica {
         let own_term = self.leads() && self.applied.term == status.term;
         let all_applied =
             self.applied.index == status.commit && self.applied.index >= self.membership.settled_at;
+        // Compared last: a leader with a learner asks in every turn.
         let one_configuration =
-            *self.raft.configuration() == self.configuration && !self.configuration.is_joint();
-        own_term && all_applied && one_configuration && status.transferee.is_none()
+            || *self.raft.configuration() == self.configuration && !self.configuration.is_joint();
+        own_term && all_applied && status.transferee.is_none() && one_configuration()
     }
 
     fn propose_change(&mut self, proposal: SharedProposal) {

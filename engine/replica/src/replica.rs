@@ -291,8 +291,10 @@ impl Replica {
             self.on_raft_output(output);
         }
         self.observe_leadership();
-        // Raft had no use for it.
-        self.snapshots.received = None;
+        if self.snapshots.received.is_some() {
+            // Raft had no use for it.
+            self.snapshots.received = None;
+        }
         moved
     }
 
@@ -325,12 +327,18 @@ impl Replica {
         self.observe_leadership();
     }
 
+    #[inline]
     fn observe_leadership(&mut self) {
         let status = self.raft.status();
         let seen = (status.term, status.role, status.leader);
-        if seen == self.leadership {
-            return;
+        if seen != self.leadership {
+            self.on_leadership(seen);
         }
+    }
+
+    /// Somebody else leads, or nobody, or in another term.
+    #[cold]
+    fn on_leadership(&mut self, seen: (Term, Role, Option<NodeId>)) {
         let (term, role, leader) = core::mem::replace(&mut self.leadership, seen);
         self.changed = true;
         if (term, leader) != (seen.0, seen.2) {

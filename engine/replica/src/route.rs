@@ -290,6 +290,9 @@ impl Replica {
     }
 
     fn send_alarm(&mut self, route: Route) {
+        if self.alarm.is_none() {
+            return;
+        }
         let (now, patience) = (self.now, self.patience());
         let to_self = route.leader == self.config.raft.id;
         if to_self && self.transferring() {

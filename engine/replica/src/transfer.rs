@@ -325,6 +325,9 @@ impl Replica {
         let next = |it: &Outgoing| {
             self.send_again_at(it).map_or(self.give_up_at(it), |at| at.min(self.give_up_at(it)))
         };
+        if self.snapshots.outgoing.is_empty() && self.snapshots.incoming.is_none() {
+            return None;
+        }
         let outgoing = self.snapshots.outgoing.values().map(next).min();
         [outgoing, self.incoming_deadline()].into_iter().flatten().min()
     }

@@ -35,6 +35,8 @@ pub(super) struct Leader {
     heartbeat_at: Instant,
     /// It is time for them.
     heartbeat_due: bool,
+    /// The earliest time until which something is held back from a peer.
+    held_until: Option<Instant>,
     reads: Reads,
 }
 
@@ -51,7 +53,7 @@ impl Leader {
 
     /// When to send what is held back.
     pub(super) fn held_until(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|peer| peer.held_until).min()
+        self.held_until
     }
 
     /// The latest time by which a quorum had been heard of.
@@ -91,6 +93,7 @@ impl<C: Command> Raft<C> {
             transfer: None,
             heartbeat_at: self.now + self.config.heartbeat_interval,
             heartbeat_due: false,
+            held_until: None,
             reads: Reads::default(),
         }));
         self.sync_peers();
@@ -212,6 +215,7 @@ impl<C: Command> Raft<C> {
         let State::Leader(leader) = &mut self.state else { return };
         let configuration = self.memberships.latest();
         let round = leader.reads.newest();
+        leader.held_until = None;
         for (&to, peer) in &mut leader.peers {
             while let Some(need) = peer.next_need(&self.log, &self.config, round, self.now) {
                 self.outputs.push_back(match need {
@@ -219,6 +223,7 @@ impl<C: Command> Raft<C> {
                     Need::Snapshot => Output::SnapshotNeeded { to },
                 });
             }
+            leader.held_until = [leader.held_until, peer.held_until].into_iter().flatten().min();
             // A learner's confirmation is worth nothing.
             let round_due = peer.round_sent < round && configuration.is_voter(to);
             if heartbeat_due || round_due {
