@@ -33,9 +33,8 @@ impl Checksum {
         for word in words {
             self.word(u64::from_le_bytes(*word));
         }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.word(u64::from_le_bytes(last));
+        // Little-endian, and fewer than eight: not worth a call to copy them.
+        self.word(rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
     }
 
     pub(crate) fn version(&mut self, kv: &KeyValue) {

@@ -43,7 +43,7 @@ impl<'a> Path<'a> {
     /// Checks the shape of a transaction and chooses its path.
     pub(crate) fn choose(txn: &'a Txn, mvcc: &Mvcc) -> Result<Path<'a>, Error> {
         check_shape(txn)?;
-        let mut steps = Vec::with_capacity(3);
+        let mut steps = Vec::with_capacity(4);
         // The branches entered and not yet left, with what is left of their operations.
         let mut entered = Vec::with_capacity(1);
         let enter = |index: u32, steps: &mut Vec<Step<'a>>| {
@@ -100,7 +100,11 @@ impl<'a> Path<'a> {
         let mut entered = Vec::with_capacity(1);
         for step in &self.steps {
             match step {
-                Step::Enter(succeeded) => entered.push((*succeeded, Vec::new())),
+                Step::Enter(succeeded) => {
+                    // Of most transactions, the first branch is the only one.
+                    let room = if entered.is_empty() { self.steps.len() - 2 } else { 0 };
+                    entered.push((*succeeded, Vec::with_capacity(room)));
+                }
                 Step::Do(operation) => {
                     let (_, responses) = entered.last_mut().expect(ENTERED);
                     responses.push(operate(operation));
@@ -120,6 +124,10 @@ impl<'a> Path<'a> {
 
     /// Refuses a path that writes a key twice.
     fn check_single_writes(&self) -> Result<(), Error> {
+        let writes = |it: &&Operation| matches!(it, Operation::Put(_) | Operation::DeleteRange(_));
+        if self.operations().filter(writes).count() < 2 {
+            return Ok(());
+        }
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
         for operation in self.operations() {
             match operation {
@@ -127,9 +135,6 @@ impl<'a> Path<'a> {
                 Operation::DeleteRange(delete) => deletes.push(&delete.range),
                 Operation::Range(_) | Operation::Nested(_) => {}
             }
-        }
-        if puts.len() + deletes.len() < 2 {
-            return Ok(());
         }
         puts.sort_unstable();
         let put_twice = puts.windows(2).any(|pair| pair[0] == pair[1]);
@@ -159,6 +164,11 @@ pub(crate) fn check_put(put: &Put, mvcc: &Mvcc, lease_exists: impl Fn(LeaseId) -
 /// is as deep as its transaction, and whoever walks or drops it may recurse.
 fn check_shape(txn: &Txn) -> Result<(), Error> {
     const UNSEEN: u32 = u32::MAX;
+    if let [branch] = &txn.branches[..] {
+        let mut operations = branch.success.iter().chain(&branch.failure);
+        let refers = operations.any(|operation| matches!(operation, Operation::Nested(_)));
+        return if refers { Err(Error::MalformedTxn) } else { Ok(()) };
+    }
     let mut depths = vec![UNSEEN; txn.branches.len()];
     *depths.first_mut().ok_or(Error::MalformedTxn)? = 0;
     for (index, branch) in txn.branches.iter().enumerate() {

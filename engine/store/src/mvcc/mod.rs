@@ -172,8 +172,12 @@ impl Mvcc {
 
     /// Adds to the past. Most keys there have one version: no more room than that to begin with.
     fn supersede(&mut self, version: Arc<KeyValue>) {
-        let versions = self.past.entry(version.key.clone()).or_insert_with(|| Versions::with_capacity(1));
+        if let Some(versions) = self.past.get_mut(version.key.as_slice()) {
+            return versions.push_back(version);
+        }
+        let (key, mut versions) = (version.key.clone(), Versions::with_capacity(1));
         versions.push_back(version);
+        self.past.insert(key, versions);
     }
 
     // --- Reading ---
