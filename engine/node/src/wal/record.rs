@@ -182,16 +182,32 @@ pub enum ScanError {
 
 /// Reads a whole segment. A torn tail is legal only in the newest one: `newest` says whether this is it.
 pub fn scan(bytes: &[u8], newest: bool) -> Result<Scan, ScanError> {
-    let (header, seed, start) = segment_header(bytes).map_err(ScanError::Header)?;
-    let mut scan = Scan { header, records: Vec::new(), valid_len: start as u64, seed };
+    let mut scan = Scan::begin(bytes)?;
     scan.extend(bytes, newest)?;
     Ok(scan)
 }
 
 impl Scan {
+    /// Reads a segment's header, and no record.
+    pub fn begin(bytes: &[u8]) -> Result<Scan, ScanError> {
+        let (header, seed, start) = segment_header(bytes).map_err(ScanError::Header)?;
+        Ok(Scan { header, records: Vec::new(), valid_len: start as u64, seed })
+    }
+
     /// Goes on behind what was read before, and adds its records to those that are still here. `bytes` are the
     /// whole segment, unchanged up to `valid_len`. After an error the scan is of no use.
     pub fn extend(&mut self, bytes: &[u8], newest: bool) -> Result<(), ScanError> {
+        self.extend_by(bytes, newest, |body| body.decode())
+    }
+
+    /// [`extend`](Scan::extend), with bodies decoded by the caller: who reads the logs of several members meets the same
+    /// bodies in all of them.
+    pub fn extend_by(
+        &mut self,
+        bytes: &[u8],
+        newest: bool,
+        mut decode: impl FnMut(&Body<'_>) -> Result<Record, CodecError>,
+    ) -> Result<(), ScanError> {
         let seed = self.seed;
         let damage =
             |offset: usize, what: &str| ScanError::Damage { offset: offset as u64, what: what.to_owned() };
@@ -211,7 +227,7 @@ impl Scan {
                     None => break,
                 },
             };
-            self.records.push(view.decode().map_err(|error| damage(offset, &error.to_string()))?);
+            self.records.push(decode(&view.body).map_err(|error| damage(offset, &error.to_string()))?);
             offset = view.end;
             if view.last {
                 (whole_records, whole_len) = (self.records.len(), offset);
@@ -243,18 +259,29 @@ fn segment_header(bytes: &[u8]) -> Result<(SegmentHeader, u32, usize), CodecErro
 
 /// A record in a slice, its checksums verified.
 struct View<'a> {
-    kind: u8,
     last: bool,
-    body: &'a [u8],
+    body: Body<'a>,
     end: usize,
 }
 
-impl View<'_> {
-    fn decode(&self) -> Result<Record, CodecError> {
+/// What a record says, encoded. Nothing else decides what it is decoded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body<'a> {
+    /// The record's kind.
+    pub kind: u8,
+    /// Its body.
+    pub bytes: &'a [u8],
+    /// The body's checksum.
+    pub checksum: u32,
+}
+
+impl Body<'_> {
+    /// Decodes it.
+    pub fn decode(&self) -> Result<Record, CodecError> {
         match self.kind {
-            HARD_STATE => codec::decode_body(self.body).map(Record::HardState),
-            ENTRY => codec::decode_body(self.body).map(Record::Entry),
-            SNAPSHOT => codec::decode_body(self.body).map(Record::Snapshot),
+            HARD_STATE => codec::decode_body(self.bytes).map(Record::HardState),
+            ENTRY => codec::decode_body(self.bytes).map(Record::Entry),
+            SNAPSHOT => codec::decode_body(self.bytes).map(Record::Snapshot),
             kind => Err(CodecError::Body(format!("unknown kind of record {kind}"))),
         }
     }
@@ -272,7 +299,8 @@ fn record_at(bytes: &[u8], seed: u32, offset: usize) -> Result<View<'_>, &'stati
     if crc32c::crc32c(padded) != u32_at(header, 4) {
         return Err("its body does not match its checksum");
     }
-    Ok(View { kind: header[12], last: header[13] & LAST_OF_WRITE != 0, body: &padded[..length], end })
+    let body = Body { kind: header[12], bytes: &padded[..length], checksum: u32_at(header, 4) };
+    Ok(View { last: header[13] & LAST_OF_WRITE != 0, body, end })
 }
 
 /// The header of a record at this offset, if its checksum matches.

@@ -111,6 +111,17 @@ impl Recovered {
         Ok((hard_state, self.entries))
     }
 
+    /// What [`finish`](Recovered::finish) would give now, for whoever goes on to read afterwards. Entries that the
+    /// snapshot covers are not even copied.
+    pub fn so_far(
+        &self,
+        snapshot: Position,
+    ) -> Result<(HardState, Vec<Entry<SharedProposal>>), RecoveredError> {
+        let covered = (snapshot.index.0.saturating_sub(self.start.0) as usize).min(self.entries.len());
+        let start = Index(self.start.0 + covered as u64);
+        Recovered { start, entries: self.entries[covered..].to_vec(), ..*self }.finish(snapshot)
+    }
+
     fn put(&mut self, entry: Entry<SharedProposal>) {
         if entry.index < self.start || entry.index > self.next_index() {
             // Before the start: replaces everything. After a hole: legal if a snapshot covers the hole, which
@@ -164,7 +175,9 @@ mod tests {
 
     /// The log after a snapshot, as positions.
     fn log(recovered: Recovered, snapshot: Position) -> Result<Vec<Position>, RecoveredError> {
-        let (_, entries) = recovered.finish(snapshot)?;
+        let so_far = recovered.so_far(snapshot);
+        assert_eq!(so_far, recovered.finish(snapshot));
+        let (_, entries) = so_far?;
         Ok(entries.iter().map(Entry::position).collect())
     }
 
