@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,21 +11,33 @@ use super::outcome::bytes_as_text;
 use super::wire;
 use crate::hash::FastMap;
 
-/// A key or a value. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bytes(Arc<[u8]>);
+/// A key or a value. Cheap to clone. None are kept nowhere: most requests name no end of a range.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(Option<Arc<[u8]>>);
 
 impl Bytes {
     /// The bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+
+    /// Whatever is empty is the same `Bytes`: the derived order and equality count on it.
+    fn of(bytes: impl AsRef<[u8]> + Into<Arc<[u8]>>) -> Bytes {
+        Bytes((!bytes.as_ref().is_empty()).then(|| bytes.into()))
+    }
+}
+
+/// As the bytes themselves, which maps are searched by.
+impl Hash for Bytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
     }
 }
 
@@ -66,50 +79,45 @@ impl Bytes {
     }
 }
 
-impl Default for Bytes {
-    fn default() -> Self {
-        Bytes(Arc::from([]))
-    }
-}
-
 impl From<&str> for Bytes {
     fn from(text: &str) -> Self {
-        Bytes(text.as_bytes().into())
+        Bytes::of(text.as_bytes())
     }
 }
 
 impl From<&[u8]> for Bytes {
     fn from(bytes: &[u8]) -> Self {
-        Bytes(bytes.into())
+        Bytes::of(bytes)
     }
 }
 
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Bytes(bytes.into())
+        Bytes::of(bytes)
     }
 }
 
 impl std::borrow::Borrow<[u8]> for Bytes {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_slice()
     }
 }
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        write!(f, "\"{}\"", self.as_slice().escape_ascii())
     }
 }
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(rest) = self.0.len().checked_sub(BYTES_SHOWN_MAX).filter(|rest| *rest > 0) else {
-            return write!(f, "\"{}\"", self.0.escape_ascii());
+        let bytes = self.as_slice();
+        let Some(rest) = bytes.len().checked_sub(BYTES_SHOWN_MAX).filter(|rest| *rest > 0) else {
+            return write!(f, "\"{}\"", bytes.escape_ascii());
         };
         // The end of a long key or value tells as much as its beginning.
-        let (begins, ends) = (&self.0[..BYTES_SHOWN_MAX / 2], &self.0[BYTES_SHOWN_MAX / 2 + rest..]);
-        write!(f, "\"{}…{}\" ({} bytes)", begins.escape_ascii(), ends.escape_ascii(), self.0.len())
+        let (begins, ends) = (&bytes[..BYTES_SHOWN_MAX / 2], &bytes[BYTES_SHOWN_MAX / 2 + rest..]);
+        write!(f, "\"{}…{}\" ({} bytes)", begins.escape_ascii(), ends.escape_ascii(), bytes.len())
     }
 }
 
