@@ -4,7 +4,6 @@
 //! and release. The ring of the last events is what a failure report shows. Events are kept as small values
 //! and put into words only when somebody looks.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
 
@@ -231,7 +230,9 @@ pub struct Arrow {
 pub struct Trace {
     hash: u64,
     events: u64,
-    last: VecDeque<Line>,
+    /// The last events: a ring, whose oldest line is at `oldest` once it is full.
+    last: Vec<Line>,
+    oldest: usize,
     keep: usize,
     print: bool,
     /// All messages' ways, if everything is kept.
@@ -242,8 +243,8 @@ impl Trace {
     /// An empty trace that keeps so many events, and prints each as it happens if asked to.
     #[must_use]
     pub fn new(keep: usize, print: bool) -> Trace {
-        let last = VecDeque::with_capacity(keep.min(1_024));
-        Trace { hash: 0x9e37_79b9_7f4a_7c15, events: 0, last, keep, print, arrows: None }
+        let last = Vec::with_capacity(keep.min(1_024));
+        Trace { hash: 0x9e37_79b9_7f4a_7c15, events: 0, last, oldest: 0, keep, print, arrows: None }
     }
 
     /// A trace that keeps everything, for a picture.
@@ -275,17 +276,19 @@ impl Trace {
             self.mix(status.last << 32 | status.commit);
             self.mix(status.applied << 32 | status.revision as u64);
         }
-        if self.last.len() == self.keep {
-            self.last.pop_front();
-        }
-        self.last.push_back(Line { time, event, status: status.copied() });
+        let line = Line { time, event, status: status.copied() };
         if self.print {
-            self.print_last();
+            Trace::print(&line);
+        }
+        if self.last.len() < self.keep {
+            self.last.push(line);
+        } else {
+            self.last[self.oldest] = line;
+            self.oldest = if self.oldest + 1 == self.keep { 0 } else { self.oldest + 1 };
         }
     }
 
-    fn print_last(&self) {
-        let line = self.last.back().expect("an event was just kept");
+    fn print(line: &Line) {
         // Whoever reads the trace (`head`, say) may have seen enough.
         if writeln!(std::io::stdout(), "{line}").is_err() {
             std::process::exit(0);
@@ -306,7 +309,8 @@ impl Trace {
 
     /// The last events.
     pub fn last(&self) -> impl Iterator<Item = &Line> {
-        self.last.iter()
+        let (newer, older) = self.last.split_at(self.oldest);
+        older.iter().chain(newer)
     }
 
     fn mix_event(&mut self, event: &Event) {

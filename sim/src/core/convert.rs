@@ -129,6 +129,8 @@ fn flatten(txn: &Txn) -> store::Txn {
 
 fn fill(txn: &Txn, at: usize, branches: &mut Vec<store::Branch>) {
     branches[at].compares = txn.compares.iter().map(compare).collect();
+    branches[at].success.reserve_exact(txn.success.len());
+    branches[at].failure.reserve_exact(txn.failure.len());
     for request in &txn.success {
         let operation = operation(request, branches);
         branches[at].success.push(operation);

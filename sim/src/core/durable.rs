@@ -4,24 +4,20 @@ use quorate_raft::NodeId;
 use quorate_replica::Input;
 
 use super::storage::{Begun, SavedChunk};
+use super::timers::Timer;
 use super::{Event, Simulation, place};
 use crate::trace::Event as Traced;
 
 impl Simulation {
     pub(super) fn start_disk(&mut self, node: NodeId) {
-        let member = &mut self.members[place(node)];
-        let boot = member.boot;
-        match member.storage.begin(self.time) {
+        match self.members[place(node)].storage.begin(self.time) {
             Begun::Idle => {}
-            Begun::Busy(takes) => self.queue.push(self.time + takes, Event::Disk { node, boot }),
+            Begun::Busy(takes) => self.timers.set(node, Timer::Disk, self.time + takes, &mut self.queue),
             Begun::Failed => self.disk_fails(node),
         }
     }
 
-    pub(super) fn disk_done(&mut self, node: NodeId, boot: u64) {
-        if self.member(node).boot != boot || !self.member(node).is_up() {
-            return;
-        }
+    pub(super) fn disk_done(&mut self, node: NodeId) {
         let Some(done) = self.member(node).storage.complete() else { return self.disk_fails(node) };
         if let Some(id) = done.persisted {
             self.invariants.on_persisted(node, id);

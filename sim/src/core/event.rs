@@ -8,17 +8,13 @@ use super::member::Asker;
 use crate::time::Time;
 use crate::workload::Outcome;
 
-/// Something that is going to happen.
+/// Something that is going to happen. (What a member has at most one of is in `timers.rs`.)
 #[derive(Debug)]
 pub enum Event {
     /// A message arrives.
     Deliver { from: NodeId, to: NodeId, sent: Time, message: Message },
-    /// A member looks at what has arrived.
-    Turn { node: NodeId, boot: u64 },
     /// A member's deadline may have passed.
     Wake { node: NodeId, number: u64 },
-    /// A member's disk has done an append.
-    Disk { node: NodeId, boot: u64 },
     /// A member's disk has written a snapshot chunk.
     Chunk { node: NodeId, boot: u64 },
     /// A client has thought.

@@ -4,7 +4,7 @@ use quorate_raft::NodeId;
 use quorate_replica::Replica;
 
 use super::flight::Flight;
-use super::{Event, REFUSAL, Simulation};
+use super::{Event, REFUSAL, Simulation, place};
 use crate::invariants::Violation;
 use crate::random::{Random, Stream};
 use crate::trace::Event as Traced;
@@ -13,10 +13,11 @@ impl Simulation {
     pub(super) fn start_member(&mut self, node: NodeId) {
         let time = self.time;
         let (seed, config) = (self.options.seed, self.options.replica_config(node));
-        let member = self.member(node);
+        let Simulation { members, decoded, .. } = self;
+        let member = &mut members[place(node)];
         assert!(!member.is_up(), "n{node} is started while it runs");
         member.clock.restart(time);
-        let saved = match member.storage.recover() {
+        let saved = match member.storage.recover(decoded) {
             Ok(_) if member.storage.is_damaged() => return self.start_with_damage(node),
             Ok(saved) => saved,
             Err(_) if member.storage.is_damaged() => return,
@@ -73,6 +74,7 @@ impl Simulation {
         let status = self.member(node).status;
         self.coverage.on_crash(&status, alone);
         self.operator_hears_of_the_end(node);
+        self.timers.clear_all(node);
         let member = self.member(node);
         member.forget();
         for asker in member.drop_watchers() {

@@ -22,6 +22,7 @@ mod member;
 mod operator;
 mod script;
 mod storage;
+mod timers;
 mod turn;
 mod world;
 
@@ -46,7 +47,8 @@ use clients::{ClientSlot, WatcherSlot};
 use event::Event;
 pub use guests::Guests;
 use member::Member;
-use storage::Storage;
+use storage::{Decoded, Storage};
+use timers::{Timer, Timers};
 
 /// A run.
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub struct Simulation {
     options: Options,
     time: Time,
     queue: Queue<Event>,
+    timers: Timers,
     members: Vec<Member>,
     network: Network,
     nemesis: Option<Nemesis>,
@@ -77,6 +80,7 @@ pub struct Simulation {
     trace: Trace,
     coverage: Coverage,
     codec_random: Random,
+    decoded: Decoded,
     wakes: u64,
     crashes: u64,
     /// The first broken property.
@@ -161,6 +165,7 @@ impl Simulation {
         Simulation {
             time: Time::ZERO,
             queue: Queue::default(),
+            timers: Timers::default(),
             members: options.member_ids().into_iter().map(member).collect(),
             network: Network::new(options.network, Random::new(options.seed, Stream::Network)),
             nemesis: Some(nemesis),
@@ -179,6 +184,7 @@ impl Simulation {
             trace,
             coverage: Coverage::default(),
             codec_random: Random::new(options.seed, Stream::Codec),
+            decoded: Decoded::default(),
             wakes: 0,
             crashes: 0,
             violation: None,
@@ -211,26 +217,35 @@ impl Simulation {
     /// Takes events until the end, or until a property is broken.
     fn run(&mut self) {
         while self.violation.is_none() && self.phase != calm::Phase::End {
-            let Some((time, event)) = self.queue.pop() else { break };
-            assert!(time >= self.time, "time goes back");
-            self.time = time;
-            let check = self.invariants.on_event(time);
-            self.demand(check);
-            self.step(event);
+            if let Some((time, node, timer)) = self.timers.pop_before(self.queue.next_place()) {
+                self.reach(time);
+                match timer {
+                    Timer::Turn => {
+                        self.member(node).turn_scheduled = false;
+                        self.turn(node);
+                    }
+                    Timer::Disk => self.disk_done(node),
+                }
+            } else {
+                let Some((time, event)) = self.queue.pop() else { break };
+                self.reach(time);
+                self.step(event);
+            }
         }
+    }
+
+    /// Something happens at this time.
+    fn reach(&mut self, time: Time) {
+        assert!(time >= self.time, "time goes back");
+        self.time = time;
+        let check = self.invariants.on_event(time);
+        self.demand(check);
     }
 
     fn step(&mut self, event: Event) {
         match event {
             Event::Deliver { from, to, sent, message } => self.deliver(from, to, sent, message),
-            Event::Turn { node, boot } => {
-                if self.member(node).boot == boot {
-                    self.member(node).turn_scheduled = false;
-                    self.turn(node);
-                }
-            }
             Event::Wake { node, number } => self.wake(node, number),
-            Event::Disk { node, boot } => self.disk_done(node, boot),
             Event::Chunk { node, boot } => self.chunk_done(node, boot),
             Event::Client { slot } => self.client_asks(slot),
             Event::Guest { slot } => self.guest_wakes(slot),

@@ -6,13 +6,13 @@
 //! bytes, and recovery scans what is left. Only the files' bookkeeping (several segments, pruning, snapshot
 //! files) is left to the whole depth.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_node::ClusterId;
 use quorate_node::wal::Recovered;
-use quorate_node::wal::record::{self, Scan, SegmentEncoder, SegmentHeader};
+use quorate_node::wal::record::{self, Body, Record, Scan, SegmentEncoder, SegmentHeader};
+use quorate_node::{ClusterId, CodecError};
 use quorate_raft::{Index, NodeId, Position, SnapshotMeta, WriteId};
 use quorate_replica::{Founder, Saved, SnapshotChunk, Write};
 
@@ -47,8 +47,8 @@ pub struct Storage {
     moment: (u64, u64),
     /// What is wrong with the disk now: a full one, or one that fails to sync.
     failure: Option<DiskFailure>,
-    /// The log as it was before it was damaged.
-    undamaged: Option<Vec<u8>>,
+    /// Where the log is damaged, and what was there before.
+    undamaged: Option<(usize, Vec<u8>)>,
     /// How long the log was when it was last synced.
     synced: usize,
     /// The log up to here is followed by a durable record that says that it was synced before.
@@ -58,6 +58,26 @@ pub struct Storage {
     /// What the log was found to hold when the member last started, and how far that was. It is not read again:
     /// what was synced then has not changed, unless `undamaged` says so.
     known: Option<(Scan, Recovered)>,
+}
+
+/// Entries that were decoded before, in whosever log, by the checksums of their bodies: all members' logs hold the same
+/// entries, and the same bytes are always decoded to the same.
+#[derive(Debug, Default)]
+pub struct Decoded(HashMap<u32, (u8, Box<[u8]>, Record)>);
+
+impl Decoded {
+    fn decode(&mut self, body: &Body<'_>) -> Result<Record, CodecError> {
+        match self.0.get(&body.checksum) {
+            Some((kind, bytes, record)) if *kind == body.kind && **bytes == *body.bytes => Ok(record.clone()),
+            _ => {
+                let record = body.decode()?;
+                if let Record::Entry(_) = record {
+                    self.0.insert(body.checksum, (body.kind, body.bytes.into(), record.clone()));
+                }
+                Ok(record)
+            }
+        }
+    }
 }
 
 /// What became of the attempt to write.
@@ -272,21 +292,22 @@ impl Storage {
                 if until < SECTOR as u64 * 2 || self.undamaged.is_some() {
                     return false;
                 }
-                let mut damaged = bytes.to_vec();
-                if failure == DiskFailure::BitRot {
-                    damaged[random.below(until) as usize] ^= 1 << random.below(8);
+                let (at, damaged) = if failure == DiskFailure::BitRot {
+                    let (bit, at) = (random.below(8), random.below(until) as usize);
+                    (at, vec![bytes[at] ^ 1 << bit])
                 } else if let Some((from, to, length)) = self.alike(until as usize, &mut random) {
-                    damaged.copy_within(from..from + length, to);
+                    (to, bytes[from..from + length].to_vec())
                 } else {
                     let sectors = until / SECTOR as u64;
                     let (from, to) = (random.below(sectors) as usize, random.below(sectors) as usize);
-                    damaged.copy_within(from * SECTOR..(from + 1) * SECTOR, to * SECTOR);
-                }
+                    (to * SECTOR, bytes[from * SECTOR..(from + 1) * SECTOR].to_vec())
+                };
                 // Gaps between records and sectors that are alike change nothing, or nothing that matters.
-                if damaged == bytes {
+                if bytes[at..at + damaged.len()] == damaged {
                     return false;
                 }
-                self.undamaged = Some(self.disk.replace(self.log, damaged));
+                let before = self.disk.patch(self.log, at, &damaged);
+                self.undamaged = Some((at, before));
             }
         }
         true
@@ -308,8 +329,8 @@ impl Storage {
     /// The disk is as it should be again.
     pub fn repair(&mut self) {
         self.failure = None;
-        if let Some(bytes) = self.undamaged.take() {
-            self.disk.replace(self.log, bytes);
+        if let Some((at, bytes)) = self.undamaged.take() {
+            self.disk.patch(self.log, at, &bytes);
         }
     }
 
@@ -326,15 +347,23 @@ impl Storage {
         self.undamaged.is_some()
     }
 
-    /// What a starting member finds.
-    pub fn recover(&mut self) -> Result<Saved, String> {
+    /// What a starting member finds. `decoded` are entries that somebody has met before.
+    pub fn recover(&mut self, decoded: &mut Decoded) -> Result<Saved, String> {
         let bytes = self.disk.bytes(self.log);
+        if let (Some((at, _)), Some((scan, _))) = (&self.undamaged, &self.known)
+            && *at as u64 >= scan.valid_len
+        {
+            // What was read before is as it was; what follows it is damaged.
+            let rest = scan.clone().extend_by(bytes, true, |body| decoded.decode(body));
+            rest.map_err(|error| error.to_string())?;
+        }
         let known = if self.is_damaged() { None } else { self.known.take() };
-        let (scan, mut recovered) = match known {
-            Some((mut scan, recovered)) => (scan.extend(bytes, true).map(|()| scan), recovered),
-            None => (record::scan(bytes, true), Recovered::default()),
+        let (mut scan, mut recovered) = match known {
+            Some(known) => known,
+            None => (Scan::begin(bytes).map_err(|error| error.to_string())?, Recovered::default()),
         };
-        let mut scan = scan.map_err(|error| error.to_string())?;
+        let read = scan.extend_by(bytes, true, |body| decoded.decode(body));
+        read.map_err(|error| error.to_string())?;
         debug_assert!(
             record::scan(bytes, true).is_ok_and(|whole| whole.valid_len == scan.valid_len),
             "what was read before is read again to the same end"
@@ -348,7 +377,7 @@ impl Storage {
         (self.synced, self.witnessed) = (valid, 0);
         self.boots += 1;
         let snapshot = self.snapshot.first().map_or_else(|| self.initial.clone(), |chunk| chunk.meta.clone());
-        let found = recovered.clone().finish(snapshot.position).map_err(|error| error.to_string())?;
+        let found = recovered.so_far(snapshot.position).map_err(|error| error.to_string())?;
         self.known = Some((scan, recovered));
         let (hard_state, entries) = found;
         let chunks = self.snapshot.iter().map(|chunk| (**chunk).clone()).collect();

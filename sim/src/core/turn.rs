@@ -4,6 +4,8 @@
 use quorate_raft::NodeId;
 use quorate_replica::{Input, Output, Replica};
 
+use super::member::Member;
+use super::timers::Timer;
 use super::{Event, Simulation, operator, place};
 use crate::env::network::MEMBERS_MAX;
 use crate::invariants::{Leader, Violation, Waiting};
@@ -17,31 +19,21 @@ impl Simulation {
         if !member.is_up() {
             return;
         }
-        let delay = delay + member.cpu_delay;
-        let busy = member.paused || member.turn_scheduled || member.in_turn;
-        if !busy && delay.is_zero() && member.inbox.is_empty() {
-            return self.turn_upon(node, Some(input));
-        }
         member.inbox.push(input);
-        if busy {
+        if member.paused || member.turn_scheduled || member.in_turn {
             return;
         }
+        let delay = delay + member.cpu_delay;
         if delay.is_zero() {
             self.turn(node);
         } else {
             member.turn_scheduled = true;
-            let boot = member.boot;
-            self.queue.push(time + delay, Event::Turn { node, boot });
+            self.timers.set(node, Timer::Turn, time + delay, &mut self.queue);
         }
     }
 
     /// A member looks at what has arrived, and at its clock; then everything that it asks for is carried out.
     pub(super) fn turn(&mut self, node: NodeId) {
-        self.turn_upon(node, None);
-    }
-
-    /// A turn that begins with an input, if there is one, before what has arrived.
-    fn turn_upon(&mut self, node: NodeId, mut input: Option<Input>) {
         let time = self.time;
         let member = self.member(node);
         if member.paused {
@@ -52,23 +44,21 @@ impl Simulation {
         // What was due before now as of the last turn has a wake-up that is due as well.
         let may_be_due = member.wake.may_be_due(time);
         loop {
-            let member = self.member(node);
-            let mut inbox = std::mem::take(&mut member.inbox);
-            let Some(replica) = &mut member.replica else { break };
-            if let Some(flight) = &mut member.flight {
+            let Member { replica, inbox, flight, .. } = self.member(node);
+            let Some(replica) = replica else { break };
+            if let Some(flight) = flight {
                 flight.recorder.turn(now);
             }
             // Inputs first: what came while the member was stopped should be seen before deadlines are
             // judged.
-            for input in input.take().into_iter().chain(inbox.drain(..)) {
-                if let Some(flight) = &mut member.flight {
+            for input in inbox.drain(..) {
+                if let Some(flight) = flight {
                     flight.recorder.input(&input);
                 }
                 replica.handle(now, input);
             }
-            member.inbox = inbox;
             if may_be_due && replica.deadline().is_some_and(|(at, _)| at <= now) {
-                if let Some(flight) = &mut member.flight {
+                if let Some(flight) = flight {
                     flight.recorder.input(&Input::Wake);
                 }
                 replica.handle(now, Input::Wake);
@@ -159,7 +149,8 @@ impl Simulation {
             }
         }
         let pending = replica.status().pending;
-        let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled: self.queue.len() };
+        let scheduled = self.queue.len() + self.timers.len();
+        let waiting = Waiting { pending, inbox: member.inbox.len(), scheduled };
         let askers = self.options.load.clients + MEMBERS_MAX as u64;
         let check = check.and_then(|()| invariants.on_status(&before, &now, replica));
         let check = check.and_then(|()| invariants.on_waiting(node, waiting, askers));
@@ -182,8 +173,8 @@ impl Simulation {
         let due = member.replica.as_ref().and_then(Replica::deadline).is_some_and(|(at, _)| at <= now);
         if due && !member.cpu_delay.is_zero() {
             member.turn_scheduled = true;
-            let (at, boot) = (time + member.cpu_delay, member.boot);
-            self.queue.push(at, Event::Turn { node, boot });
+            let at = time + member.cpu_delay;
+            self.timers.set(node, Timer::Turn, at, &mut self.queue);
         } else if due {
             self.turn(node);
             self.note(Traced::Wake(node), Some(node));

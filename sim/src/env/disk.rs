@@ -182,11 +182,14 @@ impl Disk {
         self.files[file.0 as usize].bytes.extend_from_slice(bytes);
     }
 
-    /// Replaces all bytes of a file, durably, behind the back of whoever wrote them; gives those before.
-    pub fn replace(&mut self, file: FileId, bytes: Vec<u8>) -> Vec<u8> {
+    /// Changes some bytes of a file, durably, behind the back of whoever wrote them; gives those before.
+    pub fn patch(&mut self, file: FileId, at: usize, bytes: &[u8]) -> Vec<u8> {
         let file = &mut self.files[file.0 as usize];
-        file.synced = bytes.len();
-        std::mem::replace(&mut file.bytes, bytes)
+        file.synced = file.bytes.len();
+        let place = &mut file.bytes[at..at + bytes.len()];
+        let before = place.to_vec();
+        place.copy_from_slice(bytes);
+        before
     }
 
     /// Cuts the file to `length` bytes.
