@@ -15,6 +15,7 @@ use quorate_raft::NodeId;
 use crate::env::clock::TRUE_RATE;
 use crate::env::network::Quality;
 use crate::random::{Random, Stream};
+use crate::time::Time;
 
 /// The options of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -293,6 +294,14 @@ impl Options {
         self.snapshot_entries = 30;
         self.catchup_entries = 10;
         self.append_bytes_max = 1 << 20;
+    }
+
+    /// Whether a message sent then never arrives now. The calm begins with a network that has forgotten the storm:
+    /// late duplicates of a leader that is gone would keep its followers waiting for it for as long as they arrive.
+    #[must_use]
+    pub fn is_forgotten(&self, sent: Time, now: Time) -> bool {
+        let storm_ends = Time::ZERO + self.storm;
+        sent < storm_ends && now > storm_ends + self.election_timeout
     }
 
     /// The members.

@@ -9,10 +9,7 @@ use crate::trace::{Arrow, Event as Traced};
 
 impl Simulation {
     pub(super) fn deliver(&mut self, from: NodeId, to: NodeId, sent: Time, message: Message) {
-        // The calm begins with a network that has forgotten the storm: letters of a leader that is gone would keep
-        // its followers waiting for it for as long as they arrive.
-        let storm_ends = Time::ZERO + self.options.storm;
-        let forgotten = sent < storm_ends && self.time > storm_ends + self.options.election_timeout;
+        let forgotten = self.options.is_forgotten(sent, self.time);
         let delivered = !forgotten && self.network.connected(from, to) && self.member(to).is_up();
         let arrives = Some(self.time);
         self.trace.arrow(|| Arrow {

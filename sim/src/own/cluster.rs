@@ -31,6 +31,7 @@ pub(super) enum Event<S: Service> {
     Deliver {
         from: NodeId,
         to: NodeId,
+        sent: Time,
         message: Message<Proposal<S::Command>>,
     },
     /// A whole snapshot arrives.
@@ -200,8 +201,10 @@ impl<'a, S: Service> Cluster<'a, S> {
 
     fn step(&mut self, event: Event<S>) {
         match event {
-            Event::Deliver { from, to, message } => {
-                self.input(to, Input::Message { from, message });
+            Event::Deliver { from, to, sent, message } => {
+                if !self.options.is_forgotten(sent, self.time) {
+                    self.input(to, Input::Message { from, message });
+                }
             }
             Event::Install { from, to, term, meta, state } => {
                 self.note(|| format!("n{from} → n{to} snapshot {}", meta.position.index));
@@ -290,9 +293,10 @@ impl<'a, S: Service> Cluster<'a, S> {
     fn perform(&mut self, node: NodeId, output: Output<Proposal<S::Command>>) {
         match output {
             Output::Send { to, message } => {
-                let arrivals = self.network.send(self.time, node, to);
+                let sent = self.time;
+                let arrivals = self.network.send(sent, node, to);
                 for at in [arrivals.first, arrivals.second].into_iter().flatten() {
-                    self.queue.push(at, Event::Deliver { from: node, to, message: message.clone() });
+                    self.queue.push(at, Event::Deliver { from: node, to, sent, message: message.clone() });
                 }
             }
             Output::Persist(write) => self.disk(node, Job::Write(write)),

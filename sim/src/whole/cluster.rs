@@ -333,7 +333,8 @@ impl Shared {
         if !waited && !delay.is_zero() {
             return self.post.send(now() + delay, Letter { waited: true, ..letter });
         }
-        let connected = lock(&self.network).connected(from.0, to.0);
+        let forgotten = self.options.is_forgotten(*sent, now());
+        let connected = !forgotten && lock(&self.network).connected(from.0, to.0);
         let welcome = || self.with_life(to.0, |life| life.network.greet(*from, to.1));
         let caller = connected.then(welcome).flatten();
         let delivered = caller == Some(Caller::Welcome);
