@@ -44,7 +44,7 @@ pub struct Sweep {
     /// Draw every other seed's options as those of an earlier seed that reached a rare state.
     #[arg(long)]
     pub prefer_rare: bool,
-    /// Write what the clients of every seed saw into this folder, as seed-<number>.jsonl for `quorate-jepsen check`.
+    /// Write what the clients of every seed saw into this folder, as `seed-7.jsonl` and so on, for `quorate-jepsen check`.
     #[arg(long, value_name = "FOLDER")]
     pub histories: Option<PathBuf>,
     /// Add what was simulated to this file (see `ledger`).

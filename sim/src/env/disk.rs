@@ -192,6 +192,13 @@ impl Disk {
         before
     }
 
+    /// The same with all bytes of a file, however many there are now.
+    pub fn replace(&mut self, file: FileId, bytes: Vec<u8>) -> Vec<u8> {
+        let file = &mut self.files[file.0 as usize];
+        file.synced = bytes.len();
+        std::mem::replace(&mut file.bytes, bytes)
+    }
+
     /// Cuts the file to `length` bytes.
     pub fn truncate(&mut self, file: FileId, length: usize) {
         let file = &mut self.files[file.0 as usize];
