@@ -39,8 +39,10 @@ struct Asks {
 #[derive(Debug, Default)]
 struct Heard {
     term: Term,
-    /// When the latest acknowledgement was sent that has arrived.
-    acknowledged: Option<Time>,
+    /// The latest acknowledgement that has arrived: in which term it was sent, and when. A newer term does not make it
+    /// undone: what arrives together is handled in order, and a leader that has heard from its followers answers before it
+    /// hears that one of them stands for election.
+    acknowledged: Option<(Term, Time)>,
     /// Its questions, and when they arrived first.
     questions: VecDeque<(u64, Time)>,
     /// The newest read round that it has announced.
@@ -62,16 +64,19 @@ impl ConfirmedReads {
             return;
         }
         let heard = &mut self.heard[to.0 as usize][from.0 as usize];
+        if matches!(
+            message.body,
+            Body::AppendAck { .. } | Body::AppendReject { .. } | Body::HeartbeatAck { .. }
+        ) {
+            heard.acknowledged = heard.acknowledged.max(Some((message.term, sent)));
+        }
         if message.term > heard.term {
-            *heard = Heard { term: message.term, ..Heard::default() };
+            *heard = Heard { term: message.term, acknowledged: heard.acknowledged, ..Heard::default() };
         }
         if message.term < heard.term {
             return;
         }
         match message.body {
-            Body::AppendAck { .. } | Body::AppendReject { .. } | Body::HeartbeatAck { .. } => {
-                heard.acknowledged = heard.acknowledged.max(Some(sent));
-            }
             Body::ReadIndexReply { request, .. } => {
                 let asks = &mut self.asks[to.0 as usize];
                 let asked = asks.questions.iter().find(|(it, _)| *it == request).map(|(_, asked)| *asked);
@@ -107,7 +112,8 @@ impl ConfirmedReads {
         let (_, asked) = asks.reads.swap_remove(at);
         let since = |time: Option<Time>| time.is_some_and(|time| time >= asked);
         let heard = &self.heard[node.0 as usize];
-        let confirms = |id: NodeId| id == node || since(heard[id.0 as usize].acknowledged);
+        let confirms =
+            |id: NodeId| id == node || since(heard[id.0 as usize].acknowledged.map(|(_, sent)| sent));
         if !well || since(asks.answered) || quorum(logs.configuration(node, logs.log(node).last()), confirms)
         {
             return Ok(());
@@ -162,7 +168,8 @@ impl ConfirmedReads {
         let Some(arrived) = arrived.filter(|_| asked.term == term) else { return Ok(()) };
         let confirms = |id: NodeId| {
             let heard = &self.heard[leader.0 as usize][id.0 as usize];
-            id == leader || (heard.term == term && heard.acknowledged.is_some_and(|sent| sent >= arrived))
+            let in_time = |(of, sent): (Term, Time)| of == term && sent >= arrived;
+            id == leader || heard.acknowledged.is_some_and(in_time)
         };
         let configuration = logs.configuration(leader, logs.log(leader).last());
         if quorum(configuration, confirms) {
