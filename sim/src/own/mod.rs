@@ -43,7 +43,8 @@
 //!
 //! A disk here holds values, not bytes: when it is full or fails to sync, its member ends and comes back when the fault is over; where bytes
 //! would have rotted, the member is down as long. Not here: lost disks (who takes whose place is the table of members' to say, which
-//! belongs to Quorate's own state machine), and reads that go around the log.
+//! belongs to Quorate's own state machine), messages of a single kind that are late or lost (`letters` is drawn, and does nothing), and
+//! reads that go around the log.
 
 pub mod client;
 mod clients;
