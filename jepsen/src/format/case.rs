@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::jepsen::{self, Answer, Ask};
+use super::jepsen::{self, Answer, Ask, Pairs};
 use super::{FormatError, ReadOptions, json};
 use crate::history::History;
 use crate::txn::{Options, VersionOrder, Workload};
@@ -75,13 +75,12 @@ pub fn read(text: &str) -> Result<Case, FormatError> {
             return Err(FormatError::at_line(1, why));
         }
     };
-    let mut events = Vec::new();
+    let mut pairs = Pairs::new(ReadOptions { lenient: true, ..ReadOptions::default() });
     for (number, value) in file.history.into_iter().enumerate() {
         let why = |why| FormatError::at_line(1, format!("element {number} of \"history\": {why}"));
-        events.push(jepsen::event(&json::convert(value), 1).map_err(why)?);
+        pairs.push(jepsen::event(&json::convert(value), 1).map_err(why)?)?;
     }
-    let lenient = ReadOptions { lenient: true, ..ReadOptions::default() };
-    let history = jepsen::pair(events, lenient)?;
+    let history = pairs.finish()?;
     let options = options(file.options, &history).map_err(|why| FormatError::at_line(1, why))?;
     Ok(Case { history, workload, options })
 }

@@ -4,10 +4,11 @@
 //! values (the tag is dropped), discards (`#_`), comments; commas are blanks. Nested at most [`DEPTH_MAX`]
 //! deep.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::FormatError;
-use super::jepsen::{Answer, Ask, Event, EventKind, event, plain_text};
+use super::jepsen::{Answer, Ask, Event, EventKind, Pairs, event, plain_text};
+use super::{FormatError, ReadOptions};
 use crate::history::{History, Operation};
 use crate::value::Value;
 
@@ -15,9 +16,9 @@ use crate::value::Value;
 pub const DEPTH_MAX: usize = 100;
 
 /// Reads a history: one vector or list of maps, or maps one after the other.
-pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
+pub fn history(text: &str, options: ReadOptions) -> Result<History<Ask, Answer>, FormatError> {
     let mut reader = Reader::new(text);
-    let mut events = Vec::new();
+    let mut pairs = Pairs::new(options);
     reader.skip()?;
     let close = match reader.peek() {
         Some(b'[') => Some(b']'),
@@ -30,7 +31,7 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
     loop {
         reader.skip()?;
         match (reader.peek(), close) {
-            (None, None) => return Ok(events),
+            (None, None) => return pairs.finish(),
             (None, Some(close)) => {
                 return Err(reader.error(&format!("expected '{}'", char::from(close))));
             }
@@ -38,7 +39,7 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
                 reader.at += 1;
                 reader.skip()?;
                 return match reader.peek() {
-                    None => Ok(events),
+                    None => pairs.finish(),
                     Some(_) => Err(reader.error("expected the end of the file")),
                 };
             }
@@ -47,7 +48,7 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
         let start = reader.at;
         let line = reader.line(start);
         if let Some(event) = reader.usual_event(line) {
-            events.push(event);
+            pairs.push(event)?;
             continue;
         }
         // From the beginning, this time with words for what is wrong.
@@ -58,7 +59,7 @@ pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
             column: reader.column(start),
             message,
         })?;
-        events.push(event);
+        pairs.push(event)?;
     }
 }
 
@@ -141,7 +142,19 @@ impl<'t> Reader<'t> {
     }
 
     /// Skips blanks, comments and discarded values.
+    #[inline]
     fn skip(&mut self) -> Result<(), FormatError> {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | 0x0c) = self.peek() {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b';' | b'#') => self.skip_more(),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn skip_more(&mut self) -> Result<(), FormatError> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | 0x0c) => self.at += 1,
@@ -188,6 +201,37 @@ impl<'t> Reader<'t> {
 
     /// Reads the value that begins here.
     fn here(&mut self) -> Result<Value, FormatError> {
+        match self.plain() {
+            Some(value) => Ok(value),
+            None => self.nested(),
+        }
+    }
+
+    /// Reads what most values are: a short whole number, or nil.
+    #[inline]
+    fn plain(&mut self) -> Option<Value> {
+        let rest = &self.bytes[self.at..];
+        if let [b'n', b'i', b'l', after @ ..] = rest {
+            let is_all = after.first().is_none_or(|byte| ENDS[usize::from(*byte)]);
+            self.at += if is_all { 3 } else { 0 };
+            return is_all.then_some(Value::Nil);
+        }
+        let mut number = 0;
+        let mut length = 0;
+        while let Some(digit) = rest.get(length).filter(|byte| byte.is_ascii_digit()) {
+            number = number * 10 + i64::from(digit - b'0');
+            length += 1;
+            // Eighteen digits always fit.
+            if length == 19 {
+                return None;
+            }
+        }
+        let is_all = length > 0 && rest.get(length).is_none_or(|byte| ENDS[usize::from(*byte)]);
+        self.at += if is_all { length } else { 0 };
+        is_all.then_some(Value::Int(number))
+    }
+
+    fn nested(&mut self) -> Result<Value, FormatError> {
         if self.depth > DEPTH_MAX {
             return Err(self.error("expected values nested less deep"));
         }
@@ -213,7 +257,7 @@ impl<'t> Reader<'t> {
 
     /// Reads a map that is an event as usual, without making a value of the map. None if it is not: then it has
     /// to be read as any other value.
-    fn usual_event(&mut self, line: usize) -> Option<Event> {
+    fn usual_event(&mut self, line: usize) -> Option<Event<'t>> {
         if self.peek()? == b'#' {
             self.at += 1;
             let tag = self.token();
@@ -268,11 +312,11 @@ impl<'t> Reader<'t> {
     }
 
     /// A name without its colon, or anything else as EDN.
-    fn name(&mut self) -> Option<String> {
+    fn name(&mut self) -> Option<Cow<'t, str>> {
         if self.peek() == Some(b':') {
-            return self.token().strip_prefix(':').filter(|name| !name.is_empty()).map(str::to_owned);
+            return self.token().strip_prefix(':').filter(|name| !name.is_empty()).map(Cow::Borrowed);
         }
-        self.here().ok().map(|value| plain_text(&value))
+        self.here().ok().map(|value| Cow::Owned(plain_text(&value)))
     }
 
     fn until(&mut self, close: u8) -> Result<Vec<Value>, FormatError> {
@@ -384,11 +428,8 @@ impl<'t> Reader<'t> {
     }
 
     fn token_length(&self) -> usize {
-        let ends = |byte: &u8| {
-            matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | 0x0c | b';' | b'"' | b'\\')
-                || matches!(byte, b'(' | b')' | b'[' | b']' | b'{' | b'}')
-        };
-        self.bytes[self.at..].iter().position(ends).unwrap_or(self.bytes.len() - self.at)
+        let rest = &self.bytes[self.at..];
+        rest.iter().position(|byte| ENDS[usize::from(*byte)]).unwrap_or(rest.len())
     }
 
     fn token(&mut self) -> &'t str {
@@ -424,6 +465,18 @@ impl<'t> Reader<'t> {
         })
     }
 }
+
+/// By byte: whether it ends a token.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let bytes = b" \t\n\r,\x0c;\"\\()[]{}";
+    let mut at = 0;
+    while at < bytes.len() {
+        ends[bytes[at] as usize] = true;
+        at += 1;
+    }
+    ends
+};
 
 fn is_hex(digits: &str) -> bool {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -8,6 +8,8 @@
 //! Whether a failed operation still tells something (a compare-and-set that failed was an observation) is for
 //! the model to say, so failed operations are kept here.
 
+use std::borrow::Cow;
+
 use super::{FormatError, ReadOptions};
 use crate::hash::FastMap;
 use crate::history::{History, Operation, Returned};
@@ -15,13 +17,13 @@ use crate::value::Value;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct Event<'t> {
     /// Who; `None` for the nemesis and others that are not clients.
     pub process: Option<i64>,
     /// What happened.
     pub kind: EventKind,
     /// Which operation.
-    pub f: String,
+    pub f: Cow<'t, str>,
     /// The key, if the format has a field for it.
     pub key: Option<Value>,
     /// What it is about.
@@ -64,7 +66,7 @@ pub struct Answer {
 }
 
 /// Makes an event of a map.
-pub(super) fn event(value: &Value, line: usize) -> Result<Event, String> {
+pub(super) fn event(value: &Value, line: usize) -> Result<Event<'static>, String> {
     let Value::Map(_) = value else { return Err(format!("expected a map, found {}", shorten(value))) };
     let kind = value.field("type").and_then(Value::name);
     let kind = match kind {
@@ -81,7 +83,7 @@ pub(super) fn event(value: &Value, line: usize) -> Result<Event, String> {
     Ok(Event {
         process,
         kind,
-        f: value.field("f").map(plain_text).unwrap_or_default(),
+        f: Cow::Owned(value.field("f").map(plain_text).unwrap_or_default()),
         key: value.field("key").cloned(),
         value: value.field("value").cloned().unwrap_or_default(),
         line,
@@ -101,66 +103,130 @@ fn shorten(value: &Value) -> String {
     }
 }
 
-/// Pairs invocations with completions. The time of an event is its number in the file, counted from one:
-/// Jepsen writes events in the order in which they happened, which says more than clocks that may show equal
-/// times.
-pub fn pair(events: Vec<Event>, options: ReadOptions) -> Result<History<Ask, Answer>, FormatError> {
-    let mut history: History<Ask, Answer> = History::new();
-    let mut pending: FastMap<i64, (usize, usize)> = FastMap::default();
-    let mut events = events;
-    if events.iter().all(|event| event.process.is_none()) {
-        find_processes(&mut events);
+/// Pairs invocations with completions, event by event. The time of an event is its number in the file, counted
+/// from one: Jepsen writes events in the order in which they happened, which says more than clocks that may show
+/// equal times.
+pub struct Pairs<'t> {
+    options: ReadOptions,
+    history: History<Ask, Answer>,
+    pending: Pending,
+    /// How many events have been looked at.
+    count: u64,
+    /// All events, as long as none has named its process.
+    nobodys: Vec<Event<'t>>,
+    is_anybodys: bool,
+}
+
+impl<'t> Pairs<'t> {
+    /// No event yet.
+    #[must_use]
+    pub fn new(options: ReadOptions) -> Self {
+        let (history, pending) = (History::new(), Pending::default());
+        Pairs { options, history, pending, count: 0, nobodys: Vec::new(), is_anybodys: false }
     }
-    for (order, event) in events.into_iter().enumerate() {
-        let at = order as u64 + 1;
-        let Some(process) = event.process.or(options.lenient.then_some(-1)) else { continue };
+
+    /// The next event.
+    pub fn push(&mut self, event: Event<'t>) -> Result<(), FormatError> {
+        if !self.is_anybodys {
+            if event.process.is_none() {
+                self.nobodys.push(event);
+                return Ok(());
+            }
+            self.is_anybodys = true;
+            std::mem::take(&mut self.nobodys).into_iter().try_for_each(|event| self.add(event))?;
+        }
+        self.add(event)
+    }
+
+    /// The operations of all events.
+    pub fn finish(mut self) -> Result<History<Ask, Answer>, FormatError> {
+        let mut nobodys = std::mem::take(&mut self.nobodys);
+        find_processes(&mut nobodys);
+        nobodys.into_iter().try_for_each(|event| self.add(event))?;
+        Ok(self.history)
+    }
+
+    fn add(&mut self, event: Event<'t>) -> Result<(), FormatError> {
+        self.count += 1;
+        let at = self.count;
+        let Some(process) = event.process.or(self.options.lenient.then_some(-1)) else { return Ok(()) };
         match event.kind {
             EventKind::Invoke => {
-                if let Some((_, line)) = pending.get(&process) {
+                let pending = (self.history.operations.len(), event.line);
+                if let Some((_, line)) = self.pending.insert(process, pending) {
                     let why =
                         format!("process {process} invokes while its operation of line {line} is pending");
                     return Err(FormatError::at_line(event.line, why));
                 }
-                pending.insert(process, (history.operations.len(), event.line));
-                history.operations.push(Operation {
-                    process: process.unsigned_abs(),
-                    call: at,
-                    input: ask(event, options)?,
-                    returned: None,
-                });
+                let input = ask(event, self.options)?;
+                let process = process.unsigned_abs();
+                self.history.operations.push(Operation { process, call: at, input, returned: None });
             }
             EventKind::Ok | EventKind::Fail => {
                 let ok = event.kind == EventKind::Ok;
-                let index = match pending.remove(&process) {
+                let index = match self.pending.remove(process) {
                     Some((index, line)) => {
-                        check_same(&history.operations[index].input, &event, line)?;
+                        check_same(&self.history.operations[index].input, &event, line)?;
                         index
                     }
-                    None if options.lenient => {
-                        let input = ask(event.clone(), options)?;
+                    None if self.options.lenient => {
+                        let input = ask(event.clone(), self.options)?;
                         let process = process.unsigned_abs();
-                        history.operations.push(Operation { process, call: at, input, returned: None });
-                        history.operations.len() - 1
+                        self.history.operations.push(Operation { process, call: at, input, returned: None });
+                        self.history.operations.len() - 1
                     }
                     None => {
                         let why = format!("process {process} completes what it did not invoke");
                         return Err(FormatError::at_line(event.line, why));
                     }
                 };
-                let value = without_key(event, options)?;
-                history.operations[index].returned = Some(Returned { at, output: Answer { ok, value } });
+                let value = without_key(event, self.options)?;
+                self.history.operations[index].returned = Some(Returned { at, output: Answer { ok, value } });
             }
             // Logs have `info` events of other things than operations, too. The operation stays pending:
             // whoever invokes again under this number is at fault.
             EventKind::Info => {}
         }
+        Ok(())
     }
-    Ok(history)
 }
+
+/// What each process waits for: its operation, and the line that invoked it.
+#[derive(Default)]
+struct Pending {
+    /// By process, as long as their numbers are small.
+    few: Vec<Option<(usize, usize)>>,
+    others: FastMap<i64, (usize, usize)>,
+}
+
+impl Pending {
+    /// Gives what the process waited for already, if it did.
+    fn insert(&mut self, process: i64, operation: (usize, usize)) -> Option<(usize, usize)> {
+        let Some(place) = Self::place(process) else { return self.others.insert(process, operation) };
+        if self.few.len() <= place {
+            self.few.resize(place + 1, None);
+        }
+        self.few[place].replace(operation)
+    }
+
+    fn remove(&mut self, process: i64) -> Option<(usize, usize)> {
+        match Self::place(process) {
+            Some(place) => self.few.get_mut(place)?.take(),
+            None => self.others.remove(&process),
+        }
+    }
+
+    fn place(process: i64) -> Option<usize> {
+        usize::try_from(process).ok().filter(|place| *place < FEW)
+    }
+}
+
+/// Processes below this number are few.
+const FEW: usize = 1 << 16;
 
 /// Gives processes to the events of a history that names none. A completion belongs to the latest operation
 /// of its name that is pending, one with the same value first.
-fn find_processes(events: &mut [Event]) {
+fn find_processes(events: &mut [Event<'_>]) {
     let mut pending: Vec<usize> = Vec::new();
     for index in 0..events.len() {
         let (before, rest) = events.split_at_mut(index);
@@ -178,7 +244,7 @@ fn find_processes(events: &mut [Event]) {
     }
 }
 
-fn check_same(input: &Ask, event: &Event, line: usize) -> Result<(), FormatError> {
+fn check_same(input: &Ask, event: &Event<'_>, line: usize) -> Result<(), FormatError> {
     if input.f == event.f {
         return Ok(());
     }
@@ -186,18 +252,18 @@ fn check_same(input: &Ask, event: &Event, line: usize) -> Result<(), FormatError
     Err(FormatError::at_line(event.line, why))
 }
 
-fn ask(event: Event, options: ReadOptions) -> Result<Ask, FormatError> {
+fn ask(event: Event<'_>, options: ReadOptions) -> Result<Ask, FormatError> {
     let key = match &event.key {
         Some(key) => Some(plain_text(key)),
         None if options.independent => Some(plain_text(split(&event.value, event.line)?.0)),
         None => None,
     };
     let mut event = event;
-    let f = std::mem::take(&mut event.f);
+    let f = std::mem::take(&mut event.f).into_owned();
     Ok(Ask { f, key, value: without_key(event, options)? })
 }
 
-fn without_key(event: Event, options: ReadOptions) -> Result<Value, FormatError> {
+fn without_key(event: Event<'_>, options: ReadOptions) -> Result<Value, FormatError> {
     if options.independent && event.key.is_none() {
         return Ok(split(&event.value, event.line)?.1.clone());
     }

@@ -1,36 +1,39 @@
 //! Jepsen's events as JSON: an array of objects, or objects one after the other.
 
-use super::jepsen::{Event, event};
-use super::{FormatError, quick};
+use super::jepsen::{Answer, Ask, Event, Pairs, event};
+use super::{FormatError, ReadOptions, quick};
+use crate::history::History;
 use crate::value::Value;
 
 /// Reads a history.
-pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
-    let mut events = Vec::new();
+pub fn history(text: &str, options: ReadOptions) -> Result<History<Ask, Answer>, FormatError> {
+    let mut pairs = Pairs::new(options);
     if text.trim_start().starts_with('[') {
         let values: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|error| locate(&error, 0))?;
         for (index, value) in values.into_iter().enumerate() {
             let why = |why| FormatError::at_line(1, format!("element {index}: {why}"));
-            events.push(event(&convert(value), index + 1).map_err(why)?);
+            pairs.push(event(&convert(value), index + 1).map_err(why)?)?;
         }
-        return Ok(events);
+        return pairs.finish();
     }
     let (mut at, mut index) = (0, 0);
     while at < text.len() {
         if let Some((event, next)) = quick::event(text, at, index + 1) {
-            events.push(event);
+            pairs.push(event)?;
             at = next;
         } else {
             let (line, next) = line_at(text, at);
-            events.extend(read_line(line, index)?);
+            if let Some(event) = read_line(line, index)? {
+                pairs.push(event)?;
+            }
             at = next;
         }
         index += 1;
     }
-    Ok(events)
+    pairs.finish()
 }
 
-fn read_line(line: &str, index: usize) -> Result<Option<Event>, FormatError> {
+fn read_line(line: &str, index: usize) -> Result<Option<Event<'static>>, FormatError> {
     if line.trim().is_empty() {
         return Ok(None);
     }

@@ -1,33 +1,40 @@
 //! Jepsen's log: `INFO  jepsen.util - <process> :<type> :<f> <value>`, blanks or tabs in between. All other
 //! lines are something else's and are skipped.
 
-use super::FormatError;
-use super::edn;
-use super::jepsen::{Event, EventKind};
+use super::jepsen::{Answer, Ask, Event, EventKind, Pairs};
+use super::{FormatError, ReadOptions, edn};
+use crate::history::History;
 use crate::value::Value;
 
 /// Reads the events of a log. At least one line must be an event.
-pub fn events(text: &str) -> Result<Vec<Event>, FormatError> {
-    let mut events = Vec::new();
+pub fn history(text: &str, options: ReadOptions) -> Result<History<Ask, Answer>, FormatError> {
+    let mut pairs = Pairs::new(options);
+    let mut is_empty = true;
     for (index, line) in text.lines().enumerate() {
-        if let Some((_, rest)) = line.split_once("jepsen.util - ") {
-            events.extend(event(rest, index + 1, line)?);
+        // Where it nearly always is, and where else it may be.
+        let rest = line.strip_prefix("INFO  jepsen.util - ");
+        let Some(rest) = rest.or_else(|| line.split_once("jepsen.util - ").map(|(_, rest)| rest)) else {
+            continue;
+        };
+        if let Some(event) = event(rest, index + 1, line)? {
+            pairs.push(event)?;
+            is_empty = false;
         }
     }
-    if events.is_empty() {
+    if is_empty {
         return Err(FormatError::at_line(1, "expected a line with \"jepsen.util - \", found none"));
     }
-    Ok(events)
+    pairs.finish()
 }
 
 /// Reads what follows the logger's name; `None` if it is not about a client's operation.
-fn event(text: &str, line: usize, whole: &str) -> Result<Option<Event>, FormatError> {
+fn event<'t>(text: &'t str, line: usize, whole: &str) -> Result<Option<Event<'t>>, FormatError> {
     let mut rest = text;
     let mut word = || {
-        let trimmed = rest.trim_start();
-        let end = trimmed.find(char::is_whitespace).unwrap_or(trimmed.len());
-        let word = &trimmed[..end];
-        rest = &trimmed[end..];
+        let start = rest.bytes().position(|byte| !is_blank(byte)).unwrap_or(rest.len());
+        let length = rest[start..].bytes().position(is_blank).unwrap_or(rest.len() - start);
+        let word = &rest[start..start + length];
+        rest = &rest[start + length..];
         word
     };
     let (process, kind, f) = (word(), word(), word());
@@ -44,12 +51,22 @@ fn event(text: &str, line: usize, whole: &str) -> Result<Option<Event>, FormatEr
     };
     // What an unknown or failed operation ends with is for people.
     let value = match kind {
-        EventKind::Invoke | EventKind::Ok => {
+        EventKind::Invoke | EventKind::Ok => edn::read(rest).map_err(|error| {
             let offset = whole[..whole.len() - rest.len()].chars().count();
-            edn::read(rest).map_err(|error| FormatError { line, column: error.column + offset, ..error })?
-        }
+            FormatError { line, column: error.column + offset, ..error }
+        })?,
         EventKind::Fail | EventKind::Info => Value::Nil,
     };
-    let f = f.trim_start_matches(':').to_owned();
-    Ok(Some(Event { process: Some(process), kind, f, key: None, value, line }))
+    Ok(Some(Event {
+        process: Some(process),
+        kind,
+        f: f.trim_start_matches(':').into(),
+        key: None,
+        value,
+        line,
+    }))
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }

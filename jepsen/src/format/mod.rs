@@ -172,9 +172,9 @@ pub fn read(text: &str, format: Option<Format>, options: ReadOptions) -> Result<
         return Err(unrecognized(text));
     };
     match format {
-        Format::Edn => Ok(Recording::Named(jepsen::pair(edn::events(text)?, options)?)),
-        Format::Json => Ok(Recording::Named(jepsen::pair(json::events(text)?, options)?)),
-        Format::Log => Ok(Recording::Named(jepsen::pair(log::events(text)?, options)?)),
+        Format::Edn => Ok(Recording::Named(edn::history(text, options)?)),
+        Format::Json => Ok(Recording::Named(json::history(text, options)?)),
+        Format::Log => Ok(Recording::Named(log::history(text, options)?)),
         Format::Lines => Ok(Recording::Named(lines::read_named(text)?)),
         Format::Etcd => Ok(Recording::Etcd(Box::new(lines::read_etcd(text)?))),
         Format::Case => Ok(Recording::Case(Box::new(case::read(text)?))),

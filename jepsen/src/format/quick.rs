@@ -341,7 +341,7 @@ pub(super) fn named(text: &str, at: usize) -> Option<(Operation<Ask, Answer>, us
 
 /// Reads the line that begins at a byte of a text, if it is one of Jepsen's events as usual. Gives where the next
 /// one begins.
-pub(super) fn event(text: &str, at: usize, line: usize) -> Option<(Event, usize)> {
+pub(super) fn event(text: &str, at: usize, line: usize) -> Option<(Event<'_>, usize)> {
     let mut scanner = Scanner::new(text, at);
     let (mut kind, mut process, mut f, mut key, mut about) = (None, None, None, None, None);
     let mut once = Once::default();
@@ -371,7 +371,7 @@ pub(super) fn event(text: &str, at: usize, line: usize) -> Option<(Event, usize)
         _ => None,
     })?;
     scanner.end_of_line()?;
-    let (f, value) = (f.unwrap_or_default().to_owned(), about.unwrap_or_default());
+    let (f, value) = (f.unwrap_or_default().into(), about.unwrap_or_default());
     Some((Event { process, kind: kind?, f, key, value, line }, scanner.at))
 }
 
