@@ -1,7 +1,10 @@
 //! How long verdicts take, as a table: processor time of one thread, the best of many runs.
 //!
-//! `cargo run --release -p quorate-jepsen --example measure [real] [registers] [etcd] [reading]`. Generated histories always; real ones if
+//! `cargo run --release -p quorate-jepsen --example measure [logs] [keys] [registers] [etcd] [reading]`. Generated histories always; real ones if
 //! `QUORATE_HISTORIES` names their folder. Reading files is measured apart.
+//!
+//! With the word `count` every case runs twenty times and no clock is read: for counting instructions, which other
+//! programs of the machine do not change (`valgrind --tool=callgrind --toggle-collect='measure::best_of*' …`).
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -21,9 +24,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 fn main() {
     println!("| history | verdicts | ms | wanted |\n|---|---|---|---|");
-    let parts: [(&str, fn()); 4] =
-        [("real", real), ("registers", registers), ("etcd", etcd), ("reading", reading)];
-    let named: Vec<String> = std::env::args().skip(1).collect();
+    let parts: [(&str, fn()); 5] =
+        [("logs", logs), ("keys", keys), ("registers", registers), ("etcd", etcd), ("reading", reading)];
+    let named: Vec<String> = std::env::args().skip(1).filter(|word| word != "count").collect();
     for (name, part) in parts {
         if named.is_empty() || named.iter().any(|named| named == name) {
             part();
@@ -118,12 +121,17 @@ fn log(history: &History<Ask, Answer>) -> String {
     events.iter().map(|(_, _, event)| format!("INFO  jepsen.util - {event}\n")).collect()
 }
 
-fn real() {
+/// The folder of Porcupine's histories.
+fn porcupine() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("QUORATE_HISTORIES") else {
         eprintln!("set QUORATE_HISTORIES to measure real histories as well");
-        return;
+        return None;
     };
-    let porcupine = Path::new(&folder).join("given/porcupine");
+    Some(Path::new(&folder).join("given/porcupine"))
+}
+
+fn logs() {
+    let Some(porcupine) = porcupine() else { return };
     let logs = std::fs::read_dir(porcupine.join("jepsen")).expect("QUORATE_HISTORIES has porcupine/jepsen");
     let mut logs: Vec<PathBuf> = logs.map(|log| log.expect("readable").path()).collect();
     logs.sort();
@@ -137,7 +145,13 @@ fn real() {
     let slowest = bound.iter().max_by_key(|log| best_of(|| all(std::slice::from_ref(log))).0);
     let slowest = slowest.expect("there are logs");
     measure("the slowest of them", "0.1", || all(std::slice::from_ref(slowest)));
-    for (name, wanted) in [("c01-ok", ""), ("c10-bad", ""), ("c50-ok", "1.5"), ("c50-bad", "")] {
+}
+
+fn keys() {
+    let Some(porcupine) = porcupine() else { return };
+    for (name, wanted) in
+        [("c01-ok", ""), ("c01-bad", ""), ("c10-ok", ""), ("c10-bad", ""), ("c50-ok", "1.5"), ("c50-bad", "")]
+    {
         let Some(bound) = key_value(&porcupine, name) else { continue };
         measure(&format!("Porcupine's {name}"), wanted, || {
             [check(&bound.model, &bound.history, &VERDICT_ONLY)]
@@ -206,7 +220,12 @@ fn measure<V: AsRef<[Verdict]>>(name: &str, wanted: &str, work: impl Fn() -> V) 
 }
 
 /// The least processor time of many runs, and what the last one gave.
+#[inline(never)]
 fn best_of<V>(work: impl Fn() -> V) -> (Duration, V) {
+    if std::env::args().any(|word| word == "count") {
+        (1..COUNTED).for_each(|_| drop(black_box(work())));
+        return (Duration::ZERO, work());
+    }
     let mut best = Duration::MAX;
     let mut spent = Duration::ZERO;
     let mut runs = 0;
@@ -220,6 +239,9 @@ fn best_of<V>(work: impl Fn() -> V) -> (Duration, V) {
         }
     }
 }
+
+/// How often work runs whose instructions are counted.
+const COUNTED: usize = 20;
 
 fn processor_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);

@@ -37,6 +37,7 @@ mod hash;
 pub mod history;
 mod model;
 pub mod models;
+mod nearly;
 pub mod pipe;
 pub mod report;
 pub mod robustness;

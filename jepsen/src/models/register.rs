@@ -163,6 +163,9 @@ impl Register {
         &self,
         operations: &[&Operation<RegisterInput, RegisterOutput>],
     ) -> Option<Result<(), Refutation>> {
+        if operations.iter().any(|operation| matches!(operation.input, RegisterInput::CompareAndSet(..))) {
+            return None;
+        }
         let mut plain = Vec::with_capacity(operations.len());
         let mut values = Vec::with_capacity(operations.len());
         let mut kept = Vec::with_capacity(operations.len());

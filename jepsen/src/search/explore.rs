@@ -22,10 +22,14 @@
 //! Sources: Wing & Gong 1993; Lowe, "Testing for linearizability", 2017; Horn & Kroening 2015 for the
 //! partitions.
 
-use super::states::{Class, FORBIDDEN, StateId, States};
+use std::hash::Hasher;
+
+use super::look_ahead::Producers;
+use super::seen::Seen;
+use super::states::{FORBIDDEN, StateId, States};
 use super::window::{Member, Window};
 use super::{Exhausted, Limits};
-use crate::hash::FastMap;
+use crate::hash::FastHasher;
 use crate::model::Model;
 
 /// Which reductions a search uses.
@@ -99,10 +103,10 @@ impl Used {
 }
 
 /// Searches a prepared partition for a linearization.
-pub(super) fn explore<'m, M: Model>(
+pub(super) fn explore<M: Model>(
     model: &M,
-    window: &Window<'m, M>,
-    states: &mut States<'m, M>,
+    window: &Window<'_, M>,
+    states: &mut States<'_, M>,
     limits: &Limits<'_>,
     used: &mut Used,
 ) -> Outcome {
@@ -119,8 +123,8 @@ pub(super) fn explore<'m, M: Model>(
 }
 
 /// Which operations have taken effect.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Mask<const W: usize>([u64; W]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mask<const W: usize>([u64; W]);
 
 impl<const W: usize> Mask<W> {
     const EMPTY: Self = Mask([0; W]);
@@ -141,6 +145,11 @@ impl<const W: usize> Mask<W> {
         Mask(std::array::from_fn(|word| combine(self.0[word], other.0[word])))
     }
 
+    /// Whether all its bits are set in `other` as well.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(mine, theirs)| mine & !theirs == 0)
+    }
+
     /// The bits of `count` slots from `start` on.
     fn of(start: usize, count: usize) -> Self {
         let mut mask = Mask::EMPTY;
@@ -150,16 +159,26 @@ impl<const W: usize> Mask<W> {
 }
 
 /// A configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Configuration<const W: usize> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Configuration<const W: usize> {
     /// The next return.
     at: u32,
     state: StateId,
     done: Mask<W>,
 }
 
+impl<const W: usize> Configuration<W> {
+    /// Half of a hash.
+    pub fn hash(&self) -> u32 {
+        let mut hasher = FastHasher::default();
+        hasher.write_u64(u64::from(self.at) << 32 | u64::from(self.state));
+        self.done.0.iter().for_each(|word| hasher.write_u64(*word));
+        hasher.finish() as u32
+    }
+}
+
 struct Explorer<'a, 'm, M: Model, const W: usize> {
-    window: &'a Window<'m, M>,
+    window: &'a Window<'a, M>,
     states: &'a mut States<'m, M>,
     limits: &'a Limits<'a>,
     used: &'a mut Used,
@@ -171,24 +190,21 @@ struct Explorer<'a, 'm, M: Model, const W: usize> {
     stack: Vec<Configuration<W>>,
     /// By class: the last configuration in which a member of it was considered.
     considered: Vec<u64>,
-    producers: Producers,
+    /// If look-ahead is used.
+    producers: Option<Producers<'a, M>>,
     deepest: Deepest,
 }
 
 impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
     fn new(
-        model: &M,
-        window: &'a Window<'m, M>,
+        model: &'a M,
+        window: &'a Window<'a, M>,
         states: &'a mut States<'m, M>,
         limits: &'a Limits<'a>,
         used: &'a mut Used,
     ) -> Self {
         let [writes, reads, unknown] = window.slots;
-        let producers = if limits.reductions.look_ahead && limits.reductions.eager_reads {
-            Producers::new(model, window)
-        } else {
-            Producers::default()
-        };
+        let looks_ahead = limits.reductions.look_ahead && limits.reductions.eager_reads;
         Explorer {
             considered: vec![0; window.classes.len()],
             window,
@@ -198,9 +214,9 @@ impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
             writes: Mask::of(0, writes),
             unknown: Mask::of(writes + reads, unknown),
             seen: Seen::default(),
-            stack: Vec::new(),
-            producers,
-            deepest: Deepest::default(),
+            stack: Vec::with_capacity(32),
+            producers: looks_ahead.then(|| Producers::new(model, window)).flatten(),
+            deepest: Deepest { at: 0, states: Vec::with_capacity(STATES_SHOWN) },
         }
     }
 
@@ -289,7 +305,8 @@ impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
         }
         let at = configuration.at as usize;
         if at > self.deepest.at {
-            self.deepest = Deepest { at, states: Vec::new() };
+            self.deepest.at = at;
+            self.deepest.states.clear();
         }
         if at == self.deepest.at
             && self.deepest.states.len() < STATES_SHOWN
@@ -327,109 +344,19 @@ impl<'a, 'm, M: Model, const W: usize> Explorer<'a, 'm, M, W> {
 
     /// Whether some pending read can never become legal.
     fn is_hopeless(&mut self, configuration: &Configuration<W>) -> bool {
-        if self.producers.of_read.is_empty() {
-            return false;
-        }
+        let Some(producers) = &mut self.producers else { return false };
         let at = configuration.at as usize;
         let window = self.window;
         window.reads(at).iter().any(|read| {
             !configuration.done.has(read.slot)
-                && !self.producers.may_come_after(at, *read)
-                && !self.states.is_on_the_way(configuration.state, read.class)
                 && !window.writes(at).iter().chain(window.unknown(at)).any(|write| {
-                    !configuration.done.has(write.slot) && self.producers.produces(write.class, read.class)
+                    !configuration.done.has(write.slot) && producers.produces(write.class, read.class)
                 })
+                && !producers.may_come_after(at, *read)
+                && !self.states.is_on_the_way(configuration.state, read.class)
         })
     }
 }
 
-/// What was met: by everything but advantages, the best advantages.
-struct Seen<const W: usize> {
-    heads: FastMap<Configuration<W>, u32>,
-    /// Advantages and the next of the same configuration.
-    advantages: Vec<(Mask<W>, u32)>,
-}
-
-impl<const W: usize> Default for Seen<W> {
-    fn default() -> Self {
-        Seen { heads: FastMap::default(), advantages: Vec::new() }
-    }
-}
-
-impl<const W: usize> Seen<W> {
-    /// Remembers a configuration; false if one with all its advantages was known.
-    fn insert(&mut self, configuration: Configuration<W>, advantage: Mask<W>) -> bool {
-        let head = self.heads.entry(configuration).or_insert(END);
-        let mut at = *head;
-        while at != END {
-            let (known, next) = &self.advantages[at as usize];
-            if advantage.0.iter().zip(&known.0).all(|(mine, theirs)| mine & !theirs == 0) {
-                return false;
-            }
-            at = *next;
-        }
-        self.advantages.push((advantage, *head));
-        *head = self.advantages.len() as u32 - 1;
-        true
-    }
-
-    fn bytes(&self) -> usize {
-        self.heads.capacity() * (size_of::<(Configuration<W>, u32)>() + 1)
-            + self.advantages.capacity() * size_of::<(Mask<W>, u32)>()
-    }
-}
-
-/// Which writes can make which reads legal, and when they are called.
-#[derive(Default)]
-struct Producers {
-    /// By class of read: the classes of writes, ascending. Empty if look-ahead is not used.
-    of_read: Vec<Vec<Class>>,
-    /// By class of read: before which returns its producers are called, ascending.
-    calls: Vec<Vec<u32>>,
-}
-
-impl Producers {
-    fn new<M: Model>(model: &M, window: &Window<'_, M>) -> Producers {
-        let classes = &window.classes;
-        if !model.looks_ahead() || classes.len().pow(2) > PAIRS_MAX {
-            return Producers::default();
-        }
-        let mut calls_of_class = vec![Vec::new(); classes.len()];
-        for (class, before) in &window.write_calls {
-            calls_of_class[*class as usize].push(*before);
-        }
-        let called = |class: &Class| !calls_of_class[*class as usize].is_empty();
-        let writes: Vec<Class> = (0..classes.len() as Class).filter(called).collect();
-        let (mut of_read, mut calls) = (Vec::new(), Vec::new());
-        for (input, output) in classes {
-            let mut row = Vec::new();
-            let mut before: Vec<u32> = Vec::new();
-            if let Some(output) = output.filter(|output| model.is_read(input, Some(*output))) {
-                let produces = |write: &Class| model.produces(classes[*write as usize], (input, output));
-                row.extend(writes.iter().copied().filter(produces));
-                before.extend(row.iter().flat_map(|write| &calls_of_class[*write as usize]));
-                before.sort_unstable();
-            }
-            of_read.push(row);
-            calls.push(before);
-        }
-        Producers { of_read, calls }
-    }
-
-    fn produces(&self, write: Class, read: Class) -> bool {
-        self.of_read[read as usize].binary_search(&write).is_ok()
-    }
-
-    /// Whether a producer is called after the return `at` and before the read returns.
-    fn may_come_after(&self, at: usize, read: Member) -> bool {
-        let calls = &self.calls[read.class as usize];
-        let next = calls.partition_point(|before| *before as usize <= at);
-        calls.get(next).is_some_and(|before| *before <= read.last)
-    }
-}
-
-const END: u32 = u32::MAX;
 /// How many states of the deepest point are kept for the explanation.
 const STATES_SHOWN: usize = 8;
-/// Look-ahead compares every class with every other: with many it would cost more than it saves.
-const PAIRS_MAX: usize = 1 << 18;

@@ -8,10 +8,13 @@
 //! * `window`: times become ranks, operations get slots;
 //! * `states`: states and transitions become numbers;
 //! * `explore`: the search itself, and the reductions that keep it small;
+//! * `seen`, `look_ahead`: what it remembers, and what it knows of the future;
 //! * `shrink`: the smallest part of a refuted history that is still refuted.
 
 mod explore;
+mod look_ahead;
 mod partition;
+mod seen;
 mod shrink;
 mod states;
 mod window;

@@ -4,7 +4,6 @@
 //! to each part is. The first refuted part refutes the whole, so parts are searched in rounds with growing
 //! limits: a part that is easily refuted is not kept waiting by one that is hard.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::explore::{Outcome, Used, explore};
@@ -12,6 +11,7 @@ use super::shrink;
 use super::states::States;
 use super::window::Window;
 use super::{Exhausted, Limits};
+use crate::hash::FastMap;
 use crate::history::{History, Operation};
 use crate::model::{Model, Refutation};
 use crate::verdict::{Verdict, Violation};
@@ -20,7 +20,7 @@ use crate::verdict::{Verdict, Violation};
 #[must_use]
 pub fn check<M: Model>(model: &M, history: &History<M::Input, M::Output>, limits: &Limits<'_>) -> Verdict {
     let mut open: Vec<Part<'_, M>> = partition(model, history);
-    open.sort_by_key(|part| part.operations.len());
+    open.sort_unstable_by_key(|part| (part.operations.len(), part.key));
     let mut used = Used::default();
     let mut round = FIRST_ROUND;
     loop {
@@ -100,8 +100,8 @@ fn unknown<M: Model>(exhausted: Exhausted, part: &Part<'_, M>, used: Used) -> Ve
 pub(super) struct Part<'h, M: Model> {
     pub key: Option<&'h str>,
     pub operations: Vec<&'h Operation<M::Input, M::Output>>,
-    /// Where each stands in the history.
-    pub indices: Vec<usize>,
+    /// Where each stands in the history; none where it is the same.
+    pub indices: Option<Vec<u32>>,
 }
 
 enum Found {
@@ -111,24 +111,23 @@ enum Found {
 }
 
 fn partition<'h, M: Model>(model: &M, history: &'h History<M::Input, M::Output>) -> Vec<Part<'h, M>> {
-    let mut parts: BTreeMap<&str, Part<'h, M>> = BTreeMap::new();
-    for (index, operation) in history.operations.iter().enumerate() {
+    let mut parts: Vec<Part<'h, M>> = Vec::new();
+    let mut of_key: FastMap<&str, usize> = FastMap::default();
+    for (index, operation) in (0..).zip(&history.operations) {
         let Some(key) = model.partition_key(&operation.input) else { return vec![whole(history)] };
-        let part = parts.entry(key).or_insert_with(|| Part {
-            key: Some(key),
-            operations: Vec::new(),
-            indices: Vec::new(),
+        let number = *of_key.entry(key).or_insert_with(|| {
+            parts.push(Part { key: Some(key), operations: Vec::new(), indices: Some(Vec::new()) });
+            parts.len() - 1
         });
+        let part = &mut parts[number];
         part.operations.push(operation);
-        part.indices.push(index);
+        part.indices.as_mut().expect("parts have indices").push(index);
     }
-    parts.into_values().collect()
+    parts
 }
 
 fn whole<M: Model>(history: &History<M::Input, M::Output>) -> Part<'_, M> {
-    let operations: Vec<_> = history.operations.iter().collect();
-    let indices = (0..operations.len()).collect();
-    Part { key: None, operations, indices }
+    Part { key: None, operations: history.operations.iter().collect(), indices: None }
 }
 
 impl<M: Model> Part<'_, M> {
@@ -145,9 +144,9 @@ impl<M: Model> Part<'_, M> {
             return Found::GaveUp(Exhausted::Bytes);
         };
         let mut states = if limits.reductions.observation {
-            States::observed(model, model.init(), window.classes.clone())
+            States::observed(model, model.init(), &window.classes)
         } else {
-            States::new(model, model.init(), window.classes.clone())
+            States::new(model, model.init(), &window.classes)
         };
         match explore(model, &window, &mut states, limits, used) {
             Outcome::Linearizable => Found::Linearizable,
@@ -174,7 +173,9 @@ impl<M: Model> Part<'_, M> {
             Some(key) => format!("key {key}: {sentence}"),
             None => sentence,
         };
-        let operations = operations.into_iter().map(|index| self.indices[index]).collect();
+        let in_history =
+            |index: usize| self.indices.as_ref().map_or(index, |indices| indices[index] as usize);
+        let operations = operations.into_iter().map(in_history).collect();
         Violation { rule, sentence, operations }
     }
 }

@@ -146,7 +146,7 @@ impl<M: Model> Shrinker<'_, M> {
         let operations: Vec<&Operation<_, _>> =
             indices.iter().map(|index| &self.operations[*index]).collect();
         let window = Window::new(self.model, &operations, self.limits.bytes)?;
-        let mut states = States::new(self.model, start, window.classes.clone());
+        let mut states = States::new(self.model, start, &window.classes);
         let limits =
             Limits { configurations: CONFIGURATIONS_MAX, reductions: Reductions::ALL, ..*self.limits };
         let outcome = explore(self.model, &window, &mut states, &limits, &mut Used::default());

@@ -6,6 +6,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::window::Alike;
 use crate::hash::{FastHasher, FastMap};
 use crate::model::Model;
 
@@ -28,9 +29,7 @@ pub(super) struct States<'m, M: Model> {
     /// Half of the hash of a state, and its number: states may be long, so they are kept once and compared only
     /// with their like. Open addressing; at most half of the slots are taken.
     slots: Vec<(u32, StateId)>,
-    classes: Vec<(&'m M::Input, Option<&'m M::Output>)>,
-    /// By class: whether it leaves every state as it is.
-    reads: Vec<bool>,
+    classes: &'m [Alike<'m, M>],
     /// Row by state, column by class.
     table: Vec<StateId>,
     /// What does not fit the table.
@@ -38,21 +37,24 @@ pub(super) struct States<'m, M: Model> {
     /// Whether states that nobody can see any more are one, and the first of them that was met.
     unseen_are_alike: bool,
     unseen: Option<StateId>,
+    /// If so: the answered reads, and which of them saw a state last.
+    observers: Vec<Class>,
+    saw: usize,
 }
 
 impl<'m, M: Model> States<'m, M> {
-    pub fn new(model: &'m M, initial: M::State, classes: Vec<(&'m M::Input, Option<&'m M::Output>)>) -> Self {
-        let reads = classes.iter().map(|(input, output)| model.is_read(input, *output)).collect();
+    pub fn new(model: &'m M, initial: M::State, classes: &'m [Alike<'m, M>]) -> Self {
         let mut states = States {
             model,
-            states: Vec::new(),
-            slots: vec![FREE; 64],
+            states: Vec::with_capacity(8),
+            slots: vec![FREE; 32],
             classes,
-            reads,
-            table: Vec::new(),
+            table: Vec::with_capacity((classes.len() * 8).min(CELLS_MAX)),
             sparse: FastMap::default(),
             unseen_are_alike: false,
             unseen: None,
+            observers: Vec::new(),
+            saw: 0,
         };
         states.intern(initial);
         states
@@ -60,13 +62,17 @@ impl<'m, M: Model> States<'m, M> {
 
     /// As [`States::new`], but takes all states that no read of the history can see, now or later, for one
     /// ([`Model::unseen_states_are_alike`]).
-    pub fn observed(
-        model: &'m M,
-        initial: M::State,
-        classes: Vec<(&'m M::Input, Option<&'m M::Output>)>,
-    ) -> Self {
+    pub fn observed(model: &'m M, initial: M::State, classes: &'m [Alike<'m, M>]) -> Self {
         let mut states = States::new(model, initial, classes);
-        states.unseen_are_alike = model.unseen_states_are_alike();
+        if model.unseen_states_are_alike() {
+            states.unseen_are_alike = true;
+            let is_observer = |class: &Alike<'_, M>| class.is_read && class.output.is_some();
+            states.observers = (0..)
+                .zip(classes)
+                .filter(|(_, class)| is_observer(class))
+                .map(|(number, _)| number)
+                .collect();
+        }
         states
     }
 
@@ -106,8 +112,9 @@ impl<'m, M: Model> States<'m, M> {
 
     /// See [`Model::is_on_the_way`].
     pub fn is_on_the_way(&self, state: StateId, read: Class) -> bool {
-        let (input, output) = self.classes[read as usize];
-        output.is_none_or(|output| self.model.is_on_the_way(&self.states[state as usize], input, output))
+        let class = &self.classes[read as usize];
+        let sees = |output| self.model.is_on_the_way(&self.states[state as usize], class.input, output);
+        class.output.is_none_or(sees)
     }
 
     #[cold]
@@ -117,9 +124,9 @@ impl<'m, M: Model> States<'m, M> {
         {
             return *to;
         }
-        let (input, output) = self.classes[class as usize];
-        let to = match self.model.step(&self.states[from as usize], input, output) {
-            Some(_) if self.reads[class as usize] => from,
+        let Alike { input, output, is_read } = &self.classes[class as usize];
+        let to = match self.model.step(&self.states[from as usize], input, *output) {
+            Some(_) if *is_read => from,
             Some(state) if self.unseen_are_alike && !self.is_seen(&state) => {
                 let unseen = self.unseen.unwrap_or_else(|| self.intern(state));
                 self.unseen = Some(unseen);
@@ -137,12 +144,16 @@ impl<'m, M: Model> States<'m, M> {
         to
     }
 
-    /// Whether some read can see this state, or what it becomes.
-    fn is_seen(&self, state: &M::State) -> bool {
-        let mut reads = self.classes.iter().zip(&self.reads).filter(|(_, is_read)| **is_read);
-        reads.any(|((input, output), _)| {
+    /// Whether some read can see this state, or what it becomes. Whoever saw the state before, which mostly became
+    /// this one, is asked first.
+    fn is_seen(&mut self, state: &M::State) -> bool {
+        let (later, earlier) = (self.saw..self.observers.len(), 0..self.saw);
+        let saw = later.chain(earlier).find(|number| {
+            let Alike { input, output, .. } = &self.classes[self.observers[*number] as usize];
             output.is_some_and(|output| self.model.is_on_the_way(state, input, output))
-        })
+        });
+        self.saw = saw.unwrap_or(self.saw);
+        saw.is_some()
     }
 
     fn intern(&mut self, state: M::State) -> StateId {
@@ -186,7 +197,7 @@ impl<'m, M: Model> States<'m, M> {
 fn hash_of(state: &impl Hash) -> u32 {
     let mut hasher = FastHasher::default();
     state.hash(&mut hasher);
-    (hasher.finish() >> 32) as u32
+    hasher.finish() as u32
 }
 
 /// A slot that is not taken.

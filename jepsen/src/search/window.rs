@@ -8,14 +8,13 @@
 //! Slots come in three regions, so that one mask per region serves the whole search: writes that return,
 //! reads, and writes that never do. (Reads that never return say nothing and are left out.)
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use super::states::Class;
-use crate::hash::FastMap;
+use crate::hash::FastHasher;
 use crate::history::Operation;
 use crate::model::Model;
+use crate::nearly::sort_nearly;
 
 /// One operation as the search sees it.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +27,14 @@ pub(super) struct Member {
     pub last: u32,
 }
 
+/// What all operations of a class ask and were answered.
+pub(super) struct Alike<'h, M: Model> {
+    pub input: &'h M::Input,
+    pub output: Option<&'h M::Output>,
+    /// Whether they leave every state as it is.
+    pub is_read: bool,
+}
+
 /// A partition, prepared for the search.
 pub(super) struct Window<'h, M: Model> {
     /// Per return: the operation that returns, by its index in the partition.
@@ -38,10 +45,10 @@ pub(super) struct Window<'h, M: Model> {
     reads: Vec<Member>,
     /// Writes that never return, in the order of their calls.
     unknown: Vec<Member>,
-    /// By write: its class, and the return before which it is called.
+    /// By write, in the order of their calls: its class, and the return before which it is called.
     pub write_calls: Vec<(Class, u32)>,
-    /// What each class asks and was answered.
-    pub classes: Vec<(&'h M::Input, Option<&'h M::Output>)>,
+    /// By class.
+    pub classes: Vec<Alike<'h, M>>,
     /// How many slots returning writes, reads and unknown writes take.
     pub slots: [usize; 3],
 }
@@ -57,65 +64,75 @@ pub(super) struct Return {
     reads: u32,
     /// How many of the unknown writes have been called.
     unknown: u32,
+    /// How many of all writes have.
+    calls: u32,
 }
 
 impl<'h, M: Model> Window<'h, M> {
     /// Prepares a partition; none if that takes more than so many bytes. With thousands of operations
     /// pending at once, every one of thousands of returns sees all of them.
     pub fn new(model: &M, operations: &[&'h Operation<M::Input, M::Output>], bytes_max: u64) -> Option<Self> {
-        let (classes, members) = classify(model, operations);
-        let reads = members.iter().map(|(_, is_read)| *is_read).collect::<Vec<bool>>();
-        let mut ends = ends(operations, &reads);
-        ends.sort_unstable();
-        let mut last = vec![u32::MAX; operations.len()];
-        for (number, (_, _, index)) in ends.iter().filter(|(_, is_return, _)| *is_return).enumerate() {
-            last[*index as usize] = number as u32;
+        let (classes, mut members) = classify(model, operations);
+        let (calls, returns) = ends(operations, &classes, &members);
+        for (number, (_, index)) in (0..).zip(&returns) {
+            members[*index as usize].last = number;
         }
         let mut builder = Builder {
-            operations,
-            reads,
-            class: members.into_iter().map(|(class, _)| class).collect(),
-            slot: vec![0; operations.len()],
-            last,
+            members,
             free: [Slots::default(), Slots::default()],
-            pending: [Vec::new(), Vec::new()],
+            pending: [Vec::with_capacity(16), Vec::with_capacity(16)],
             window: Window {
-                returns: Vec::with_capacity(operations.len()),
-                writes: Vec::new(),
-                reads: Vec::new(),
-                unknown: Vec::new(),
-                write_calls: Vec::new(),
+                writes: Vec::with_capacity((returns.len() * 4).min(PENDING)),
+                reads: Vec::with_capacity((returns.len() * 4).min(PENDING)),
+                returns: Vec::with_capacity(returns.len()),
+                unknown: Vec::with_capacity(calls.len() - returns.len()),
+                write_calls: Vec::with_capacity(calls.len()),
                 classes,
                 slots: [0; 3],
             },
         };
-        for end in ends {
-            builder.add(end);
+        let mut calls = calls.into_iter().peekable();
+        for (at, index) in returns {
+            // Calls first at equal times: intervals are closed.
+            while let Some((_, called)) = calls.next_if(|(call, _)| *call <= at) {
+                builder.call(called);
+            }
+            builder.give_back(index);
             if builder.window.bytes() as u64 > bytes_max {
                 return None;
             }
         }
+        calls.for_each(|(_, called)| builder.call(called));
         Some(builder.finish())
     }
 
     /// The memory that this takes.
+    #[inline]
     pub fn bytes(&self) -> usize {
         let members = self.writes.capacity() + self.reads.capacity() + self.unknown.capacity();
         members * size_of::<Member>() + self.returns.capacity() * size_of::<Return>()
     }
 
+    #[inline]
     pub fn writes(&self, at: usize) -> &[Member] {
         let end = self.returns.get(at + 1).map_or(self.writes.len(), |next| next.writes as usize);
         &self.writes[self.returns[at].writes as usize..end]
     }
 
+    #[inline]
     pub fn reads(&self, at: usize) -> &[Member] {
         let end = self.returns.get(at + 1).map_or(self.reads.len(), |next| next.reads as usize);
         &self.reads[self.returns[at].reads as usize..end]
     }
 
+    #[inline]
     pub fn unknown(&self, at: usize) -> &[Member] {
         &self.unknown[..self.returns[at].unknown as usize]
+    }
+
+    /// The classes of the writes that are called after one return and before another.
+    pub fn calls_between(&self, after: usize, before: u32) -> &[(Class, u32)] {
+        &self.write_calls[self.returns[after].calls as usize..self.returns[before as usize].calls as usize]
     }
 
     /// Bits in a configuration.
@@ -124,123 +141,114 @@ impl<'h, M: Model> Window<'h, M> {
     }
 }
 
-/// Numbers the distinct pairs of input and output, and tells for each operation its class and whether it is a
-/// read.
-#[expect(clippy::type_complexity, reason = "two lists that are taken apart at once")]
+/// Numbers the distinct pairs of input and output, and gives each operation the number of its own.
 fn classify<'h, M: Model>(
     model: &M,
     operations: &[&'h Operation<M::Input, M::Output>],
-) -> (Vec<(&'h M::Input, Option<&'h M::Output>)>, Vec<(Class, bool)>) {
-    let mut classes = Vec::new();
-    let mut is_read = Vec::new();
-    let mut ids: FastMap<Pair<'h, M>, Class> = FastMap::default();
-    let members = operations.iter().map(|operation| {
-        let pair = (&operation.input, operation.output());
-        let class = *ids.entry(Pair(pair.0, pair.1)).or_insert_with(|| {
-            classes.push(pair);
-            is_read.push(model.is_read(pair.0, pair.1));
-            classes.len() as Class - 1
-        });
-        (class, is_read[class as usize])
-    });
-    let members = members.collect();
+) -> (Vec<Alike<'h, M>>, Vec<Member>) {
+    let mut classes: Vec<Alike<'h, M>> = Vec::with_capacity(operations.len().min(64));
+    // Open addressing, at most half full: classes from one on, zero is free.
+    let mut table = vec![0; (operations.len() * 2).next_power_of_two()];
+    let mask = table.len() - 1;
+    let class_of = |operation: &&'h Operation<M::Input, M::Output>| {
+        let (input, output) = (&operation.input, operation.output());
+        let mut hasher = FastHasher::default();
+        input.hash(&mut hasher);
+        output.hash(&mut hasher);
+        let mut place = hasher.finish() as usize & mask;
+        loop {
+            let class: Class = table[place];
+            if class == 0 {
+                classes.push(Alike { input, output, is_read: model.is_read(input, output) });
+                table[place] = classes.len() as Class;
+                return classes.len() as Class - 1;
+            }
+            let known = &classes[class as usize - 1];
+            if known.input == input && known.output == output {
+                return class - 1;
+            }
+            place = (place + 1) & mask;
+        }
+    };
+    let member = |class| Member { slot: 0, class, last: u32::MAX };
+    let members = operations.iter().map(class_of).map(member).collect();
     (classes, members)
 }
 
-/// Input and output as a key. (Derived traits would demand them of the model itself.)
-struct Pair<'h, M: Model>(&'h M::Input, Option<&'h M::Output>);
+/// When an operation is called or returns, and its index.
+type End = (u64, u32);
 
-impl<M: Model> PartialEq for Pair<'_, M> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0 && self.1 == other.1
-    }
-}
-
-impl<M: Model> Eq for Pair<'_, M> {}
-
-impl<M: Model> Hash for Pair<'_, M> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-        self.1.hash(state);
-    }
-}
-
-/// A call or a return: when, whether it is a return (calls sort first: intervals are closed), and of which
-/// operation.
-type End = (u64, bool, u32);
-
-fn ends<I, O>(operations: &[&Operation<I, O>], reads: &[bool]) -> Vec<End> {
-    let mut ends = Vec::with_capacity(operations.len() * 2);
-    for (index, operation) in operations.iter().enumerate() {
+/// Calls and returns in their orders, without reads that never return.
+fn ends<M: Model>(
+    operations: &[&Operation<M::Input, M::Output>],
+    classes: &[Alike<'_, M>],
+    members: &[Member],
+) -> (Vec<End>, Vec<End>) {
+    let mut calls = Vec::with_capacity(operations.len());
+    let mut returns = Vec::with_capacity(operations.len());
+    for (index, (operation, member)) in (0..).zip(operations.iter().zip(members)) {
         match &operation.returned {
-            Some(returned) => {
-                ends.push((operation.call, false, index as u32));
-                ends.push((returned.at.max(operation.call), true, index as u32));
-            }
-            None if reads[index] => {}
-            None => ends.push((operation.call, false, index as u32)),
+            Some(returned) => returns.push((returned.at.max(operation.call), index)),
+            None if classes[member.class as usize].is_read => continue,
+            None => {}
         }
+        calls.push((operation.call, index));
     }
-    ends
+    sort_nearly(&mut calls, |end| *end);
+    sort_nearly(&mut returns, |end| *end);
+    (calls, returns)
 }
 
 /// Walks through calls and returns.
-struct Builder<'h, 'o, M: Model> {
-    operations: &'o [&'h Operation<M::Input, M::Output>],
-    reads: Vec<bool>,
-    class: Vec<Class>,
-    /// Relative to its region.
-    slot: Vec<u32>,
-    /// The number of its return.
-    last: Vec<u32>,
+struct Builder<'h, M: Model> {
+    /// Slots are relative to their regions.
+    members: Vec<Member>,
     /// Of writes and reads.
     free: [Slots; 2],
     /// Writes and reads that were called and will return, by their returns.
-    pending: [Vec<u32>; 2],
+    pending: [Vec<Member>; 2],
     window: Window<'h, M>,
 }
 
-impl<'h, M: Model> Builder<'h, '_, M> {
-    fn add(&mut self, (_, is_return, index): End) {
-        let operation = self.operations[index as usize];
-        let region = usize::from(self.reads[index as usize]);
-        if !is_return && region == 0 {
-            self.window.write_calls.push((self.class[index as usize], self.window.returns.len() as u32));
+impl<'h, M: Model> Builder<'h, M> {
+    fn is_read(&self, member: Member) -> bool {
+        self.window.classes[member.class as usize].is_read
+    }
+
+    fn call(&mut self, index: u32) {
+        let member = &mut self.members[index as usize];
+        let region = usize::from(self.window.classes[member.class as usize].is_read);
+        if region == 0 {
+            self.window.write_calls.push((member.class, self.window.returns.len() as u32));
         }
-        if operation.returned.is_none() {
-            let slot = self.window.unknown.len() as u32;
-            let class = self.class[index as usize];
-            self.window.unknown.push(Member { slot, class, last: u32::MAX });
-        } else if is_return {
-            self.snapshot(index);
-            self.pending[region].retain(|other| *other != index);
-            self.free[region].give(self.slot[index as usize]);
+        if member.last == u32::MAX {
+            member.slot = self.window.unknown.len() as u32;
+            self.window.unknown.push(*member);
         } else {
-            self.slot[index as usize] = self.free[region].take();
-            let last = self.last[index as usize];
-            let place = self.pending[region].partition_point(|other| self.last[*other as usize] < last);
-            self.pending[region].insert(place, index);
+            member.slot = self.free[region].take();
+            let place = self.pending[region].partition_point(|other| other.last < member.last);
+            self.pending[region].insert(place, *member);
         }
     }
 
-    /// Records who is pending when `index` returns.
-    fn snapshot(&mut self, index: u32) {
+    /// Records who is pending when `index` returns, and frees its slot.
+    fn give_back(&mut self, index: u32) {
+        let member = self.members[index as usize];
         let window = &mut self.window;
-        let (writes, reads, unknown) = (window.writes.len(), window.reads.len(), window.unknown.len());
-        let member = |index: u32| Member {
-            slot: self.slot[index as usize],
-            class: self.class[index as usize],
-            last: self.last[index as usize],
-        };
-        window.writes.extend(self.pending[0].iter().map(|index| member(*index)));
-        window.reads.extend(self.pending[1].iter().map(|index| member(*index)));
         window.returns.push(Return {
             operation: index,
-            member: member(index),
-            writes: writes as u32,
-            reads: reads as u32,
-            unknown: unknown as u32,
+            member,
+            writes: window.writes.len() as u32,
+            reads: window.reads.len() as u32,
+            unknown: window.unknown.len() as u32,
+            calls: window.write_calls.len() as u32,
         });
+        window.writes.extend_from_slice(&self.pending[0]);
+        window.reads.extend_from_slice(&self.pending[1]);
+        let region = usize::from(self.is_read(member));
+        let first = self.pending[region].remove(0);
+        assert!(first.last == member.last, "what returns now is the first that returns");
+        self.free[region].give(member.slot);
     }
 
     /// Moves the regions one behind the other.
@@ -251,31 +259,40 @@ impl<'h, M: Model> Builder<'h, '_, M> {
         window.reads.iter_mut().for_each(|member| member.slot += writes);
         window.unknown.iter_mut().for_each(|member| member.slot += writes + reads);
         for at in &mut window.returns {
-            at.member.slot += if self.reads[at.operation as usize] { writes } else { 0 };
+            at.member.slot += if window.classes[at.member.class as usize].is_read { writes } else { 0 };
         }
         window
     }
 }
 
+/// Room for so many pending operations is made at once; longer lists grow as they need.
+const PENDING: usize = 1 << 12;
+
 /// Hands out the lowest free slot.
 #[derive(Default)]
 struct Slots {
-    free: BinaryHeap<Reverse<u32>>,
+    /// A bit per slot that was given back.
+    free: Vec<u64>,
     used: u32,
 }
 
 impl Slots {
     fn take(&mut self) -> u32 {
-        self.free.pop().map_or_else(
-            || {
-                self.used += 1;
-                self.used - 1
-            },
-            |Reverse(slot)| slot,
-        )
+        for (word, bits) in (0..).zip(&mut self.free) {
+            if *bits != 0 {
+                let slot = word * u64::BITS + bits.trailing_zeros();
+                *bits &= *bits - 1;
+                return slot;
+            }
+        }
+        if self.used.is_multiple_of(u64::BITS) {
+            self.free.push(0);
+        }
+        self.used += 1;
+        self.used - 1
     }
 
     fn give(&mut self, slot: u32) {
-        self.free.push(Reverse(slot));
+        self.free[(slot / u64::BITS) as usize] |= 1 << (slot % u64::BITS);
     }
 }
