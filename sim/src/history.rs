@@ -232,7 +232,7 @@ const REGISTERS: &str = "r/";
 const EXPLANATION_STEPS_MAX: u64 = 50_000;
 
 /// A search that needs more gives no verdict: the order of revisions has given one already.
-const CONFIGURATIONS_MAX: u64 = 200_000;
+const CONFIGURATIONS_MAX: u64 = 30_000;
 
 /// Writes a history as JSON lines, for `quorate-jepsen check`.
 pub fn write(history: &EtcdHistory, path: &Path) -> std::io::Result<()> {

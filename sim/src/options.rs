@@ -154,7 +154,7 @@ impl Options {
         let random = &mut Random::new(seed, Stream::Options);
         let members = random.pick(&[3, 3, 3, 3, 5, 5, 5, 1]);
         let millis = Duration::from_millis;
-        let election_timeout = millis(random.pick(&[100, 150, 300, 1_000]));
+        let election_timeout = millis(random.pick(&[100, 300, 1_000, 1_000]));
         let append_bytes_max = random.pick(&[100, 1_000, 100_000, 1 << 20]);
         // Small appends one at a time would carry fewer entries per round trip than clients ask for: a queue
         // that only grows proves nothing.
@@ -175,7 +175,7 @@ impl Options {
             disk: draw_disk(random),
             clock_spread: random.pick(&[0, 1_000, 100_000, TRUE_RATE]),
             codec: 10_000,
-            load: draw_load(random),
+            load: draw_load(random, pace(election_timeout)),
             faults: draw_faults(random, election_timeout),
         };
         match random.below(100) {
@@ -187,6 +187,7 @@ impl Options {
             46..49 => options.profile_of_large_states(),
             _ => {}
         }
+        options.storm *= pace(options.election_timeout);
         options
     }
 
@@ -223,11 +224,13 @@ impl Options {
         // Some of them hold leases: what the one who was left behind says of those counts most.
         self.load.mix[3] = self.load.mix[3].max(1);
         self.load.serializable = 0;
-        self.load.think = Duration::from_millis(5);
+        self.load.think = Duration::from_millis(5) * pace(self.election_timeout);
     }
 
     /// Watchers that fall behind by more than anybody remembers for them, and find their way back.
     fn profile_of_slow_watchers(&mut self) {
+        self.election_timeout = self.election_timeout.min(Duration::from_millis(300));
+        self.shorten_links();
         self.load.watchers = 4;
         self.load.watch_pause = self.election_timeout * 10;
         self.load.kept = 4_000;
@@ -290,7 +293,7 @@ impl Options {
         self.load.keys = 10;
         self.load.kept = 150;
         self.load.clients = 4;
-        self.load.think = Duration::from_millis(30);
+        self.load.think = Duration::from_millis(30) * pace(self.election_timeout);
         self.snapshot_entries = 30;
         self.catchup_entries = 10;
         self.append_bytes_max = 1 << 20;
@@ -360,6 +363,14 @@ impl Options {
     }
 }
 
+/// How much longer everything takes in a cluster with this election timeout than in the hasty ones that most of the
+/// figures above are for. Faults, elections and heartbeats come in its measure anyway; a run of a cluster with etcd's
+/// timeouts (1 s) that was no longer would see a handful of them. So its storm is longer, and its clients think
+/// longer: as much happens in it as in any other.
+fn pace(election_timeout: Duration) -> u32 {
+    (election_timeout.as_millis() / 200).max(1) as u32
+}
+
 fn draw_network(random: &mut Random, election_timeout: Duration) -> Quality {
     // A round trip must fit well into an election timeout, or no protocol elects anybody.
     let slowest = election_timeout / 20;
@@ -380,7 +391,7 @@ fn draw_disk(random: &mut Random) -> DiskSpeed {
     }
 }
 
-fn draw_load(random: &mut Random) -> Load {
+fn draw_load(random: &mut Random, pace: u32) -> Load {
     let millis = Duration::from_millis;
     let mut mix = [0; WORKLOADS.len()];
     for weight in &mut mix {
@@ -391,7 +402,7 @@ fn draw_load(random: &mut Random) -> Load {
     }
     Load {
         clients: random.pick(&[2, 4, 6, 10]),
-        think: millis(random.pick(&[1, 10, 30, 100])),
+        think: millis(random.pick(&[2, 10, 30, 100, 300])) * pace,
         patience: millis(random.pick(&[500, 2_000, 5_000])),
         keys: random.pick(&[1, 3, 10]),
         value_bytes: random.pick(&[8, 8, 64, 1_000]),

@@ -20,7 +20,7 @@ pub struct Summary {
     pub seed: u64,
     /// The hash of the whole trace.
     pub hash: u64,
-    /// How many events the trace has.
+    /// How many events there were: whatever the run took from its queue.
     pub events: u64,
     /// How much time passed in the simulated world.
     pub simulated: Duration,

@@ -1,10 +1,10 @@
 //! What the log holds.
 
-use alloc::collections::BTreeSet;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::few::NodeSet;
 use crate::types::{Index, NodeId, Position, Term};
 
 /// What an owner of a `Raft` replicates. Raft never looks inside.
@@ -60,12 +60,12 @@ pub struct Membership<C> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// Members whose majority decides.
-    pub voters: BTreeSet<NodeId>,
+    pub voters: NodeSet,
     /// While a joint change is under way, the old voters, whose majority must agree as well;
     /// empty otherwise.
-    pub outgoing: BTreeSet<NodeId>,
+    pub outgoing: NodeSet,
     /// Members that receive the log but do not vote.
-    pub learners: BTreeSet<NodeId>,
+    pub learners: NodeSet,
 }
 
 impl Configuration {
@@ -89,8 +89,7 @@ impl Configuration {
 
     /// Everybody who receives the log, in ascending order, each once.
     pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let all: BTreeSet<NodeId> =
-            self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
+        let all: NodeSet = self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
         all.into_iter()
     }
 }

@@ -109,6 +109,7 @@ extern crate alloc;
 mod config;
 mod disk;
 mod entry;
+mod few;
 mod io;
 mod log;
 mod membership;
@@ -123,6 +124,7 @@ mod types;
 
 pub use config::{Config, ConfigError};
 pub use entry::{Command, Configuration, Entry, Membership, Payload};
+pub use few::NodeSet;
 pub use io::{HardState, Input, Output, Saved, SnapshotMeta, Write};
 pub use membership::{Change, ChangeError};
 pub use message::{Body, Message};

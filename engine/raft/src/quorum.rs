@@ -9,10 +9,10 @@
 //!   joint configuration next to it. All safety rests on this.
 //! - Learners never count.
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::entry::Configuration;
+use crate::few::NodeSet;
 use crate::types::NodeId;
 
 impl Configuration {
@@ -32,7 +32,7 @@ impl Configuration {
 ///
 /// In ascending order, that is the number in the middle, or the last one before it: itself and all after it are
 /// more than half. Leaders ask in every turn, so the voters of any sensible cluster are sorted on the stack.
-fn majority(voters: &BTreeSet<NodeId>, reached: &impl Fn(NodeId) -> u64) -> u64 {
+fn majority(voters: &NodeSet, reached: &impl Fn(NodeId) -> u64) -> u64 {
     let mut few = [0; FEW_VOTERS];
     let mut many = Vec::new();
     let numbers = if voters.len() <= FEW_VOTERS {
@@ -41,10 +41,15 @@ fn majority(voters: &BTreeSet<NodeId>, reached: &impl Fn(NodeId) -> u64) -> u64 
         many.resize(voters.len(), 0);
         &mut many[..]
     };
-    for (number, &id) in numbers.iter_mut().zip(voters) {
-        *number = reached(id);
+    for (count, &id) in voters.iter().enumerate() {
+        let number = reached(id);
+        let mut place = count;
+        while place > 0 && numbers[place - 1] > number {
+            numbers[place] = numbers[place - 1];
+            place -= 1;
+        }
+        numbers[place] = number;
     }
-    numbers.sort_unstable();
     numbers.get((voters.len().max(1) - 1) / 2).copied().unwrap_or(0)
 }
 
@@ -55,14 +60,14 @@ const FEW_VOTERS: usize = 16;
 mod tests {
     use super::*;
 
-    fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+    fn ids(ids: &[u64]) -> NodeSet {
         ids.iter().copied().map(NodeId).collect()
     }
 
     /// The commit index of voters (and, if any, outgoing voters) that have reached these numbers.
     fn agreed(voters: &[u64], outgoing: &[u64], reached: &[u64]) -> u64 {
         let configuration =
-            Configuration { voters: ids(voters), outgoing: ids(outgoing), learners: BTreeSet::new() };
+            Configuration { voters: ids(voters), outgoing: ids(outgoing), learners: NodeSet::new() };
         configuration.agreed(|id| reached[usize::try_from(id.0).expect("a small number") - 1])
     }
 

@@ -41,9 +41,9 @@ fn configuration(voters: u64) -> Configuration {
 fn any_configuration() -> impl Strategy<Value = Configuration> {
     let ids = |most| prop::collection::btree_set((0u64..6).prop_map(NodeId), 0..most);
     let any = (ids(4), ids(3), ids(3)).prop_map(|(voters, outgoing, learners)| Configuration {
-        voters,
-        outgoing,
-        learners,
+        voters: voters.into_iter().collect(),
+        outgoing: outgoing.into_iter().collect(),
+        learners: learners.into_iter().collect(),
     });
     prop_oneof![(0u64..4).prop_map(configuration), any]
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_raft::testing::Cluster;
-use quorate_raft::{Command, Configuration, Input, NodeId, Role};
+use quorate_raft::{Command, Configuration, Input, NodeId, NodeSet, Role};
 
 #[derive(Clone, Debug, PartialEq)]
 struct Nothing;
@@ -73,7 +73,7 @@ impl Run {
     /// The members that can talk both ways with so many others that they are a quorum together.
     fn able(&self) -> BTreeSet<NodeId> {
         let works = |a, b| !self.broken.contains(&(a, b)) && !self.broken.contains(&(b, a));
-        let quorum = |id: NodeId, voters: &BTreeSet<NodeId>| {
+        let quorum = |id: NodeId, voters: &NodeSet| {
             let partners = voters.iter().filter(|&&other| other == id || works(id, other)).count();
             voters.is_empty() || 2 * partners > voters.len()
         };
@@ -115,7 +115,7 @@ impl Run {
     }
 }
 
-fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+fn ids(ids: impl IntoIterator<Item = u64>) -> NodeSet {
     ids.into_iter().map(NodeId).collect()
 }
 

@@ -106,10 +106,15 @@ impl Replica {
         }
     }
 
+    /// Looks whether anybody would rather lead: leaders ask in every turn, and the table changes hardly ever.
+    pub(crate) fn note_priorities(&mut self) {
+        self.membership.prioritized = self.store.members().iter().any(|member| member.priority > 0);
+    }
+
     /// The fit voter with the highest priority above this leader's.
     fn preferred_leader(&self) -> Option<NodeId> {
         // Before it keeps the time of leases, it has not come up itself.
-        if self.leases.is_none() || self.transferring() {
+        if !self.membership.prioritized || self.leases.is_none() || self.transferring() {
             return None;
         }
         let members = self.store.members();

@@ -30,7 +30,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use quorate_raft::{Change, ChangeError, Index, Instant, NodeId, PeerState, PeerStatus};
+use quorate_raft::{Change, ChangeError, Index, Instant, NodeId, NodeSet, PeerState, PeerStatus};
 use quorate_store::{Command, Error, Member, MemberChange};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,8 @@ pub(crate) struct Membership {
     pub(crate) promotions: u64,
     /// How often the table had to be made to agree with Raft's configuration.
     pub(crate) corrected: u64,
+    /// Whether some member would rather lead than others.
+    pub(crate) prioritized: bool,
 }
 
 /// What becomes of a change.
@@ -343,7 +345,7 @@ impl Replica {
 
     /// The configuration of the applied state is another one: the table must agree.
     pub(crate) fn conform_members(&mut self) {
-        let ids = |ids: &BTreeSet<NodeId>| ids.iter().map(|id| id.0).collect::<BTreeSet<u64>>();
+        let ids = |ids: &NodeSet| ids.iter().map(|id| id.0).collect::<BTreeSet<u64>>();
         let (voters, learners) = (ids(&self.configuration.voters), ids(&self.configuration.learners));
         self.membership.corrected += u64::from(self.store.conform_members(&voters, &learners));
         assert!(self.store.members().voters().map(|it| it.id).eq(voters), "the table has the voters");
@@ -356,6 +358,7 @@ impl Replica {
         let Replica { sessions, store, .. } = self;
         // Nothing of theirs is admitted any more, so there is nothing to recognise either.
         sessions.retain(|origin| store.members().get(origin.0).is_some());
+        self.note_priorities();
         self.membership.peers_changed = true;
         self.changed = true;
     }

@@ -134,6 +134,7 @@ impl Replica {
             changed: false,
             config,
         };
+        replica.note_priorities();
         replica.refresh_status();
         Ok(replica)
     }
@@ -181,11 +182,14 @@ impl Replica {
         if self.disowned {
             return None;
         }
-        let mut next = self.raft.deadline();
+        const NEVER: Instant = Instant(u64::MAX);
+        let mut next = self.raft.deadline().unwrap_or((NEVER, ""));
         // Asked for after every turn: no list of them is made.
         let mut consider = |at: Option<Instant>, why| {
-            if let Some(at) = at.filter(|at| next.is_none_or(|(earliest, _)| *at < earliest)) {
-                next = Some((at, why));
+            if let Some(at) = at
+                && at < next.0
+            {
+                next = (at, why);
             }
         };
         consider(self.pending.oldest().map(|oldest| oldest.deadline), "request timeout");
@@ -195,7 +199,7 @@ impl Replica {
         consider(self.transfer_deadline(), "snapshot chunk");
         consider(self.membership.deadline(), "change of the membership");
         consider(self.preference_due(), "hand-over");
-        next
+        (next.0 != NEVER).then_some(next)
     }
 
     /// How this member is.

@@ -215,7 +215,10 @@ impl Replica {
             self.unsent.append(&mut self.held);
         }
         if self.unsent.is_empty() {
-            return self.send_alarm(route);
+            if self.alarm.is_some() {
+                self.send_alarm(route);
+            }
+            return;
         }
         let unsent = core::mem::take(&mut self.unsent);
         if route.leader == self.config.raft.id {

@@ -83,6 +83,8 @@ pub struct Simulation {
     decoded: Decoded,
     wakes: u64,
     crashes: u64,
+    /// How many events have happened.
+    events: u64,
     /// The first broken property.
     violation: Option<Violation>,
     buffer: Vec<u8>,
@@ -187,6 +189,7 @@ impl Simulation {
             decoded: Decoded::default(),
             wakes: 0,
             crashes: 0,
+            events: 0,
             violation: None,
             buffer: Vec::new(),
             watch,
@@ -238,6 +241,7 @@ impl Simulation {
     fn reach(&mut self, time: Time) {
         assert!(time >= self.time, "time goes back");
         self.time = time;
+        self.events += 1;
         let check = self.invariants.on_event(time);
         self.demand(check);
     }
@@ -296,11 +300,11 @@ impl Simulation {
         let mut scenario = self.watch.scenario.then(|| self.as_scenario());
         let reached = self.coverage.reached();
         let true_clocks = self.clocks_were_right();
-        let Simulation { options, time, recorder, trace, crashes, mut violation, .. } = self;
+        let Simulation { options, time, recorder, trace, crashes, events, mut violation, .. } = self;
         let summary = Summary {
             seed: options.seed,
             hash: trace.hash(),
-            events: trace.events(),
+            events,
             simulated: time.since(Time::ZERO),
             answered: recorder.answered(),
             unknown: recorder.unknown(),

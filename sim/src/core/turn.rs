@@ -19,11 +19,14 @@ impl Simulation {
         if !member.is_up() {
             return;
         }
-        member.inbox.push(input);
         if member.paused || member.turn_scheduled || member.in_turn {
-            return;
+            return member.inbox.push(input);
         }
         let delay = delay + member.cpu_delay;
+        if delay.is_zero() && member.inbox.is_empty() {
+            return self.turn_with(node, Some(input));
+        }
+        member.inbox.push(input);
         if delay.is_zero() {
             self.turn(node);
         } else {
@@ -34,6 +37,11 @@ impl Simulation {
 
     /// A member looks at what has arrived, and at its clock; then everything that it asks for is carried out.
     pub(super) fn turn(&mut self, node: NodeId) {
+        self.turn_with(node, None);
+    }
+
+    /// A turn that begins with this input, of which nothing waited before it.
+    fn turn_with(&mut self, node: NodeId, mut first: Option<Input>) {
         let time = self.time;
         let member = self.member(node);
         if member.paused {
@@ -51,7 +59,7 @@ impl Simulation {
             }
             // Inputs first: what came while the member was stopped should be seen before deadlines are
             // judged.
-            for input in inbox.drain(..) {
+            for input in first.take().into_iter().chain(inbox.drain(..)) {
                 if let Some(flight) = flight {
                     flight.recorder.input(&input);
                 }

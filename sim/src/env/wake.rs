@@ -8,9 +8,17 @@ use quorate_raft::Instant;
 use super::clock::NodeClock;
 use crate::time::Time;
 
-/// The earliest wake-up of a member that is scheduled, and its number.
+/// The earliest wake-up of a member that is scheduled, if one is.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct WakeUp(Option<(Time, u64)>);
+pub struct WakeUp(Option<Scheduled>);
+
+#[derive(Clone, Copy, Debug)]
+struct Scheduled {
+    at: Time,
+    number: u64,
+    /// The deadline that it is for.
+    deadline: Instant,
+}
 
 impl WakeUp {
     /// The wake-up that has to be scheduled, now and for this deadline, if one has; `count` numbers them all.
@@ -21,18 +29,23 @@ impl WakeUp {
         time: Time,
         count: &mut u64,
     ) -> Option<(Time, u64)> {
-        let at = clock.reaches(time, deadline?.0)?;
-        if self.0.is_some_and(|(scheduled, _)| scheduled <= at) {
+        let deadline = deadline?.0;
+        // Asked after every turn: nearly always the clock need not be.
+        if self.0.is_some_and(|scheduled| scheduled.deadline <= deadline) {
+            return None;
+        }
+        let at = clock.reaches(time, deadline)?;
+        if self.0.is_some_and(|scheduled| scheduled.at <= at) {
             return None;
         }
         *count += 1;
-        self.0 = Some((at, *count));
-        self.0
+        self.0 = Some(Scheduled { at, number: *count, deadline });
+        Some((at, *count))
     }
 
     /// The wake-up of this number has come. False if another one has taken its place.
     pub fn comes(&mut self, number: u64) -> bool {
-        self.0.take_if(|(_, scheduled)| *scheduled == number).is_some()
+        self.0.take_if(|scheduled| scheduled.number == number).is_some()
     }
 
     /// What is scheduled means nothing any more: the clock has changed, or the process is over.
@@ -43,7 +56,7 @@ impl WakeUp {
     /// Whether a deadline may have passed: none has as long as a wake-up is still to come.
     #[must_use]
     pub fn may_be_due(&self, time: Time) -> bool {
-        self.0.is_none_or(|(at, _)| at <= time)
+        self.0.is_none_or(|scheduled| scheduled.at <= time)
     }
 }
 

@@ -29,6 +29,8 @@ struct Seen {
     matched: [u64; MEMBERS_MAX],
     /// Since when it has been without a quorum.
     deserted: Option<Instant>,
+    /// When this was last looked at.
+    looked: Option<Instant>,
     /// To whom it was handing over, and the end of its log.
     hands_over: Option<(NodeId, u64)>,
 }
@@ -88,6 +90,11 @@ impl Seen {
         now: Instant,
         timeout: Duration,
     ) -> Check {
+        // A leader looks ten times a timeout; the oracle, more often than that.
+        if self.looked.is_some_and(|at| now.since(at) < timeout / 40) {
+            return Ok(());
+        }
+        self.looked = Some(now);
         let heard = |id: NodeId| {
             id == node || raft.peers().any(|peer| peer.id == id && now.since(peer.contact) < timeout)
         };

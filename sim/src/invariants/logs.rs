@@ -4,10 +4,10 @@
 //! Each entry is one number: a hash of the entry and of the number before it. Two logs are equal up to an
 //! index if and only if (up to collisions) their numbers at that index are equal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use quorate_raft::{Configuration, Entry, NodeId, Payload, Role, Term, WriteId};
+use quorate_raft::{Configuration, Entry, NodeId, NodeSet, Payload, Role, Term, WriteId};
 use quorate_replica::{Saved, SharedProposal, Write};
 
 use super::{Check, broken};
@@ -68,8 +68,7 @@ pub struct Logs {
 
 /// Whether a quorum of a configuration is so: a majority of its voters, and of those it replaces (Raft §6).
 pub fn quorum(configuration: &Configuration, is_so: impl Fn(NodeId) -> bool) -> bool {
-    let majority =
-        |voters: &BTreeSet<NodeId>| voters.iter().filter(|id| is_so(**id)).count() * 2 > voters.len();
+    let majority = |voters: &NodeSet| voters.iter().filter(|id| is_so(**id)).count() * 2 > voters.len();
     majority(&configuration.voters) && (!configuration.is_joint() || majority(&configuration.outgoing))
 }
 

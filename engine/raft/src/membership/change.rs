@@ -12,11 +12,10 @@
 //! of its own term (Ongaro, raft-dev 2015, without which steps of one voter are unsafe), is checked in
 //! `raft/change.rs`, which knows.
 
-use alloc::collections::BTreeSet;
-
 use thiserror::Error;
 
 use crate::entry::Configuration;
+use crate::few::NodeSet;
 use crate::types::NodeId;
 
 /// One change of who takes part.
@@ -92,7 +91,7 @@ pub(crate) fn plan(current: &Configuration, changes: &[Change]) -> Result<Config
     if next == *current {
         return Err(ChangeError::Unchanged);
     }
-    if next.voters.symmetric_difference(&current.voters).count() > 1 {
+    if next.voters.differences(&current.voters) > 1 {
         next.outgoing.clone_from(&current.voters);
     }
     assert!(next.is_sound(), "a planned configuration is sound");
@@ -101,7 +100,7 @@ pub(crate) fn plan(current: &Configuration, changes: &[Change]) -> Result<Config
 
 /// What comes after a joint configuration.
 pub(crate) fn leave(joint: &Configuration) -> Configuration {
-    Configuration { outgoing: BTreeSet::new(), ..joint.clone() }
+    Configuration { outgoing: NodeSet::new(), ..joint.clone() }
 }
 
 impl Configuration {
@@ -139,7 +138,7 @@ impl Configuration {
 mod tests {
     use super::*;
 
-    fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+    fn ids(ids: &[u64]) -> NodeSet {
         ids.iter().copied().map(NodeId).collect()
     }
 

@@ -1,6 +1,5 @@
 //! Elections: asking around (thesis §9.6), candidacy (Raft §5.2), and voting (Raft §5.4.1).
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use rand::Rng;
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Raft, State};
 use crate::entry::Command;
+use crate::few::NodeSet;
 use crate::message::{Body, Message};
 use crate::types::{Instant, NodeId, Position, Term};
 
@@ -17,7 +17,7 @@ pub(super) struct Campaign {
     /// Ties the answers to a `PreVote` to this campaign, and to this incarnation of the member.
     pub(super) id: u64,
     /// Who has granted.
-    granted: BTreeSet<NodeId>,
+    granted: NodeSet,
     /// When to try again.
     pub(super) election_at: Instant,
 }
@@ -125,7 +125,7 @@ impl<C: Command> Raft<C> {
 
     fn new_campaign(&mut self) -> Campaign {
         let election_at = self.random_election_at();
-        Campaign { id: self.random.next_u64(), granted: BTreeSet::new(), election_at }
+        Campaign { id: self.random.next_u64(), granted: NodeSet::new(), election_at }
     }
 
     fn other_voters(&self) -> Vec<NodeId> {

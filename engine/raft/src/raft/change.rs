@@ -19,7 +19,7 @@ impl Leader {
     /// When to stop serving those who have left.
     pub(super) fn leaving_until(&self) -> Option<Instant> {
         // Asked after every turn, and nearly always there are none.
-        if self.leaving.is_empty() { None } else { self.leaving.values().copied().flatten().min() }
+        if self.leaving.is_empty() { None } else { self.leaving.iter().filter_map(|(_, until)| *until).min() }
     }
 }
 
@@ -61,17 +61,18 @@ impl<C: Command> Raft<C> {
             let all = configuration.members().chain(before.into_iter().flat_map(Configuration::members));
             for id in all.filter(|&id| id != self.config.id) {
                 let last = self.log.last().index;
-                leader.peers.entry(id).or_insert_with(|| Progress::new(last, self.now));
+                leader.peers.insert_new(id, || Progress::new(last, self.now));
             }
-            let gone = leader.peers.keys().filter(|&&id| !configuration.contains(id));
-            leader.leaving = gone.map(|&id| (id, None)).collect();
+            let gone = leader.peers.iter().filter(|&(id, _)| !configuration.contains(id));
+            leader.leaving = gone.map(|(id, _)| (id, None)).collect();
         }
         if !leader.leaving.is_empty() && commit >= index {
             let until = self.now + self.config.election_timeout;
-            leader.leaving.values_mut().for_each(|time| _ = time.get_or_insert(until));
+            leader.leaving.iter_mut().for_each(|(_, time)| _ = time.get_or_insert(until));
             let waits = |time: Option<Instant>| time.is_some_and(|time| self.now < time);
-            leader.peers.retain(|id, _| leader.leaving.get(id).is_none_or(|&time| waits(time)));
-            leader.leaving.retain(|_, time| waits(*time));
+            let over = |id| leader.leaving.iter().any(|&(it, time)| it == id && !waits(time));
+            leader.peers.retain(|id| !over(id));
+            leader.leaving.retain(|&(_, time)| waits(time));
         }
     }
 

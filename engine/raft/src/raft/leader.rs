@@ -1,6 +1,6 @@
 //! A leader: replicates its log, commits what a quorum holds, and confirms reads.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::mem;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::transfer::Transfer;
 use super::{PeerState, Raft, State};
 use crate::entry::{Command, Configuration, Entry, Payload};
+use crate::few::NodeMap;
 use crate::io::Output;
 use crate::log::Log;
 use crate::message::{Body, Message};
@@ -19,10 +20,10 @@ use crate::types::{Index, Instant, NodeId, Position, ReadId, Term};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Leader {
     /// Everybody else who receives the log.
-    pub(super) peers: BTreeMap<NodeId, Progress>,
+    pub(super) peers: NodeMap<Progress>,
     /// Those of them who are no members any more, and until when they are told; none: until an election timeout
     /// after that is committed.
-    pub(super) leaving: BTreeMap<NodeId, Option<Instant>>,
+    pub(super) leaving: Vec<(NodeId, Option<Instant>)>,
     /// Where the configuration is that `peers` follow.
     pub(super) synced: Option<Index>,
     /// The term of this leadership.
@@ -48,7 +49,7 @@ impl Leader {
 
     /// Everybody else who receives the log, and what is known of them.
     pub(super) fn peers(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
-        self.peers.iter().map(|(&id, peer)| (id, peer))
+        self.peers.iter()
     }
 
     /// When to send what is held back.
@@ -59,7 +60,7 @@ impl Leader {
     /// The latest time by which a quorum had been heard of.
     pub(super) fn quorum_contact(&self, configuration: &Configuration, own: NodeId, now: Instant) -> Instant {
         let contact =
-            |id| if id == own { now.0 } else { self.peers.get(&id).map_or(0, |peer| peer.contact.0) };
+            |id| if id == own { now.0 } else { self.peers.get(id).map_or(0, |peer| peer.contact.0) };
         Instant(configuration.agreed(contact))
     }
 
@@ -85,8 +86,8 @@ impl<C: Command> Raft<C> {
         assert!(self.disk.vote_is_durable(), "a leader's own vote is durable");
         let first = self.log.last().index.next();
         self.become_state(State::Leader(Leader {
-            peers: BTreeMap::new(),
-            leaving: BTreeMap::new(),
+            peers: NodeMap::new(),
+            leaving: Vec::new(),
             synced: None,
             term: self.term,
             first,
@@ -157,7 +158,7 @@ impl<C: Command> Raft<C> {
             return None;
         }
         // One that has forgotten what it said may have forgotten a vote as well.
-        let peer = leader.peers.get_mut(&from).filter(|peer| peer.state() != PeerState::Lost)?;
+        let peer = leader.peers.get_mut(from).filter(|peer| peer.state() != PeerState::Lost)?;
         peer.contact = self.now;
         peer.round = peer.round.max(round);
         Some((peer, &self.log))
@@ -167,14 +168,14 @@ impl<C: Command> Raft<C> {
     pub(super) fn on_read_index(&mut self, from: NodeId, request: u64) {
         let State::Leader(leader) = &mut self.state else { return };
         // If there is no room, the follower asks again.
-        if leader.peers.contains_key(&from) && leader.reads.len() < self.config.reads_max {
+        if leader.peers.get(from).is_some() && leader.reads.len() < self.config.reads_max {
             leader.reads.join(Reader::Peer(from, request));
         }
     }
 
     pub(super) fn on_snapshot_failed(&mut self, to: NodeId) {
         let State::Leader(leader) = &mut self.state else { return };
-        if let Some(peer) = leader.peers.get_mut(&to) {
+        if let Some(peer) = leader.peers.get_mut(to) {
             peer.on_snapshot_failed();
         }
     }
@@ -201,7 +202,7 @@ impl<C: Command> Raft<C> {
             return;
         }
         let matched = |id| {
-            let peer = leader.peers.get(&id).map_or(Index(0), |peer| peer.matched);
+            let peer = leader.peers.get(id).map_or(Index(0), |peer| peer.matched);
             if id == self.config.id { self.log.persisted().0 } else { peer.0 }
         };
         let agreed = Index(self.configuration().agreed(matched));
@@ -216,7 +217,7 @@ impl<C: Command> Raft<C> {
         let configuration = self.memberships.latest();
         let round = leader.reads.newest();
         leader.held_until = None;
-        for (&to, peer) in &mut leader.peers {
+        for (to, peer) in leader.peers.iter_mut() {
             while let Some(need) = peer.next_need(&self.log, &self.config, round, self.now) {
                 self.outputs.push_back(match need {
                     Need::Append(body) => Output::Send { to, message: Message { term: self.term, body } },
@@ -241,8 +242,7 @@ impl<C: Command> Raft<C> {
             return;
         }
         let own = self.config.id;
-        let round =
-            |id| if id == own { u64::MAX } else { leader.peers.get(&id).map_or(0, |peer| peer.round) };
+        let round = |id| if id == own { u64::MAX } else { leader.peers.get(id).map_or(0, |peer| peer.round) };
         let confirmed = self.memberships.latest().agreed(round);
         while let Some((index, readers)) = leader.reads.next_confirmed(confirmed) {
             for reader in readers {

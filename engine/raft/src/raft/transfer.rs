@@ -83,7 +83,7 @@ impl<C: Command> Raft<C> {
         let last = self.log.last().index;
         let State::Leader(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
-        let caught_up = leader.peers.get(&transfer.to).is_some_and(|peer| peer.matched == last);
+        let caught_up = leader.peers.get(transfer.to).is_some_and(|peer| peer.matched == last);
         if caught_up && (!transfer.asked || heartbeat_due) {
             transfer.asked = true;
             let to = transfer.to;

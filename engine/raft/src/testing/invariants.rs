@@ -150,7 +150,7 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
         let before = self.configurations.range(..index).next_back().map(|(_, before)| before);
         let before = before.expect("the first configuration is at index zero");
         let overlap = match (before.is_joint(), next.is_joint()) {
-            (false, false) => before.voters.symmetric_difference(&next.voters).count() <= 1,
+            (false, false) => before.voters.differences(&next.voters) <= 1,
             (false, true) => before.voters == next.outgoing,
             (true, false) => before.voters == next.voters,
             (true, true) => false,
@@ -218,7 +218,7 @@ impl<C: Command + PartialEq + fmt::Debug> Invariants<C> {
 }
 
 /// Whether more than half of these say yes, if there are any. (Not by the code that is being tested.)
-fn majority(voters: &BTreeSet<NodeId>, yes: impl Fn(&NodeId) -> bool) -> bool {
+fn majority(voters: &crate::NodeSet, yes: impl Fn(&NodeId) -> bool) -> bool {
     voters.is_empty() || 2 * voters.iter().filter(|&id| yes(id)).count() > voters.len()
 }
 
