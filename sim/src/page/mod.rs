@@ -316,15 +316,15 @@ mod tests {
             assert!(!page.contains(&format!("/*{name}")), "{name}");
         }
         assert_eq!(page.matches("</script>").count(), 3);
-        assert_eq!(finished.trace.last().count() as u64, finished.summary.events);
+        assert_eq!(finished.trace.last().count() as u64, finished.trace.events());
         assert!(finished.trace.arrows().iter().any(|arrow| arrow.delivered), "messages are drawn");
         assert_eq!(super::text("a\"</script>\n"), "\"a\\\"\\u003c/script>\\n\"");
     }
 
     #[test]
     fn a_page_is_small() {
-        let finished = recorded(5, 10);
-        let (page, events) = (super::draw(&finished), finished.summary.events);
+        let finished = recorded(5, 30);
+        let (page, events) = (super::draw(&finished), finished.trace.events());
         assert!(events > 5_000, "{events} events show nothing");
         let each = page.len() as u64 / events;
         assert!(each < 90, "{each} bytes for each of {events} events");
