@@ -203,11 +203,14 @@ impl Replica {
             return;
         };
         if self.routed != Some(route) {
+            // A leader that was lost and found again may have missed what it was sent meanwhile.
+            let found_again = self.routed.is_none();
             self.routed = Some(route);
             self.resend_at = None;
             self.unsent.clear();
             self.held.clear();
-            self.unsent.extend(self.pending.iter().filter(|it| it.is_news_to(route)).map(|it| it.id));
+            let news = |it: &&Waiting| it.is_news_to(route) || found_again && it.ask.is_resent();
+            self.unsent.extend(self.pending.iter().filter(news).map(|it| it.id));
         } else if self.resend_at.is_some_and(|at| at <= self.now) {
             self.collect_silent();
         }
@@ -302,7 +305,12 @@ impl Replica {
             return;
         }
         let Some(alarm) = &mut self.alarm else { return };
-        if alarm.sent.is_some_and(|sent| sent.route == route && (to_self || sent.due(patience) > now)) {
+        if let Some(sent) = alarm.sent.filter(|sent| sent.route == route)
+            && (to_self || sent.due(patience) > now)
+        {
+            if !to_self {
+                self.resend_by(sent.due(patience));
+            }
             return;
         }
         let sent = Sent::again(alarm.sent, route, now);
