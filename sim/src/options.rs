@@ -112,6 +112,9 @@ pub struct FaultMix {
     pub left_behind: u32,
     /// Of a million members that were sent a snapshot, how many lose power when it is on their disk.
     pub crash_at_snapshot: u32,
+    /// Of a million bad moments for a change of the members, how many somebody chooses for one: a leader that has not
+    /// committed anything yet, or has just been cut off; a learner that has just joined.
+    pub rash_changes: u32,
 }
 
 /// The kinds of faults.
@@ -269,8 +272,10 @@ impl Options {
         self.faults.crash_at_snapshot = 400_000;
         self.faults.hunt = random.pick(&[0, 300_000]);
         self.load.clients = 10;
-        self.load.think = Duration::from_millis(random.pick(&[2, 20]));
-        self.load.patience = self.election_timeout * 4;
+        self.load.think = Duration::from_millis(random.pick(&[2, 20, 60]));
+        // Whoever is impatient asks a leader that is cut off again and again: for entries that reach further than the
+        // next leader's snapshot.
+        self.load.patience = random.pick(&[self.election_timeout / 3, self.election_timeout * 4]);
     }
 
     /// Makes the links fit a shorter election timeout than they were drawn for.
@@ -327,9 +332,13 @@ impl Options {
                 *weight = 0;
             }
         }
+        if fault == Some("membership") {
+            self.faults.rash_changes = 0;
+        }
         if fault.is_none() {
             (self.faults.hunt, self.faults.cut_at_commit) = (0, 0);
             (self.faults.left_behind, self.faults.crash_at_snapshot) = (0, 0);
+            self.faults.rash_changes = 0;
         }
     }
 
@@ -427,7 +436,18 @@ fn draw_faults(random: &mut Random, election_timeout: Duration) -> FaultMix {
     for weight in operations {
         *weight = random.pick(&[0, 1, 4]);
     }
-    FaultMix { interval, duration, weights, hunt, cut_at_commit: 0, left_behind: 0, crash_at_snapshot: 0 }
+    let changes = FAULTS.iter().zip(weights).any(|(name, weight)| *name == "membership" && weight > 0);
+    let rash_changes = random.pick(&[0, 0, 200_000, 600_000]) * u32::from(changes);
+    FaultMix {
+        interval,
+        duration,
+        weights,
+        hunt,
+        cut_at_commit: 0,
+        left_behind: 0,
+        crash_at_snapshot: 0,
+        rash_changes,
+    }
 }
 
 impl fmt::Display for Options {
@@ -448,7 +468,7 @@ impl fmt::Display for Options {
         write!(f, " watch-pause={:?} kept={}", load.watch_pause, load.kept)?;
         write!(f, " faults every {:?} for {:?}, hunt={} ", faults.interval, faults.duration, faults.hunt)?;
         write!(f, "cut-at-commit={} left-behind={} ", faults.cut_at_commit, faults.left_behind)?;
-        write!(f, "crash-at-snapshot={}: ", faults.crash_at_snapshot)?;
+        write!(f, "crash-at-snapshot={} rash-changes={}: ", faults.crash_at_snapshot, faults.rash_changes)?;
         write_weights(f, &FAULTS, &faults.weights)
     }
 }

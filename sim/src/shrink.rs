@@ -7,10 +7,13 @@
 //! Leaving something out changes what happens afterwards: the jitter of elections, who is asked when. That
 //! changes as little as possible (see [`crate::random`]), and where a part can be left out under another
 //! seed only, another seed is taken: what counts is that the result fails, not that it is the same run.
+//!
+//! What is run is what a reader of the file will run: every candidate is written down and read again first.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use quorate_jepsen::etcd::Request;
 use quorate_raft::NodeId;
 
 use crate::core::{self, Plan, Watch};
@@ -18,7 +21,7 @@ use crate::env::network::Quality;
 use crate::fault_budget::NodeSet;
 use crate::nemesis::{Fault, Target};
 use crate::random::{Random, Stream};
-use crate::scenario::{Action, Expect, Scenario, Step, When, plain_options};
+use crate::scenario::{self, Action, Expect, Operation, Scenario, Step, When, plain_options};
 use crate::time::Time;
 
 /// How small a schedule has to be before the search stops early.
@@ -51,7 +54,8 @@ pub fn at_core(scenario: &Scenario) -> Option<String> {
 
 impl<C: Fn() -> bool, R: FnMut(&Scenario) -> Option<String>> Shrinker<C, R> {
     /// Begins with a schedule that violates a property when it is run so. `None` if it does not.
-    pub fn new(scenario: Scenario, mut run: R, time_is_up: C) -> Option<Shrinker<C, R>> {
+    pub fn new(scenario: &Scenario, mut run: R, time_is_up: C) -> Option<Shrinker<C, R>> {
+        let scenario = as_read(scenario)?;
         let invariant = run(&scenario)?;
         let random = Random::new(scenario.options.seed, Stream::Nemesis);
         let best = Scenario { expect: Expect::Violation(invariant.clone()), ..scenario };
@@ -74,6 +78,7 @@ impl<C: Fn() -> bool, R: FnMut(&Scenario) -> Option<String>> Shrinker<C, R> {
         self.leave_out(COARSE, |step| matches!(step.action, Action::Operation(_) | Action::Fault { .. }));
         for tries in [0, 2, 6] {
             self.tries = tries;
+            self.gather();
             loop {
                 let before = size(&self.best);
                 self.pass();
@@ -108,9 +113,10 @@ impl<C: Fn() -> bool, R: FnMut(&Scenario) -> Option<String>> Shrinker<C, R> {
             if number > 0 {
                 candidate.options.seed = seed ^ self.random.below(1 << 32);
             }
+            let Some(written) = as_read(&candidate) else { return false };
             self.runs += 1;
-            if (self.run)(&candidate).is_some_and(|invariant| invariant == self.invariant) {
-                self.best = candidate;
+            if (self.run)(&written).is_some_and(|invariant| invariant == self.invariant) {
+                self.best = written;
                 return true;
             }
         }
@@ -158,6 +164,49 @@ impl<C: Fn() -> bool, R: FnMut(&Scenario) -> Option<String>> Shrinker<C, R> {
                 }
             }
             part = if part == 1 { 0 } else { part.div_ceil(2) };
+        }
+    }
+
+    /// Many writes become one line that says how many there are: some bugs need a long history, and do not mind which.
+    fn gather(&mut self) {
+        for parts in [1, 2, 4, 8] {
+            let write = |step: &Step| matches!(&step.action, Action::Operation(it) if is_write(it));
+            let writes: Vec<usize> =
+                (0..self.best.steps.len()).filter(|at| write(&self.best.steps[*at])).collect();
+            if self.best.operations() <= OPERATIONS_WANTED || writes.len() < MANY || self.is_over() {
+                return;
+            }
+            let mut candidate = self.best.clone();
+            let clients = candidate.options.load.clients;
+            let mut heads = BTreeSet::new();
+            for (number, part) in writes.chunks(writes.len().div_ceil(parts)).enumerate() {
+                heads.insert(part[0]);
+                if let Action::Operation(first) = &mut candidate.steps[part[0]].action {
+                    first.times = part.len() as u32;
+                    first.client = clients + number as u64;
+                }
+            }
+            let candidate = without(&candidate, |at, step| write(step) && !heads.contains(&at));
+            if self.attempt(candidate) {
+                self.fewer_times();
+                return;
+            }
+        }
+    }
+
+    /// What is asked many times is asked less often.
+    fn fewer_times(&mut self) {
+        for at in 0..self.best.steps.len() {
+            loop {
+                let mut candidate = self.best.clone();
+                match &mut candidate.steps[at].action {
+                    Action::Operation(operation) if operation.times > 1 => operation.times /= 2,
+                    _ => break,
+                }
+                if !self.attempt(candidate) {
+                    break;
+                }
+            }
         }
     }
 
@@ -254,9 +303,24 @@ impl<C: Fn() -> bool, R: FnMut(&Scenario) -> Option<String>> Shrinker<C, R> {
     }
 }
 
+/// Whether a schedule violates anything when it is written down, read again and run.
+pub fn fails_as_written(scenario: &Scenario, mut run: impl FnMut(&Scenario) -> Option<String>) -> bool {
+    as_read(scenario).is_some_and(|written| run(&written).is_some())
+}
+
+/// A schedule as it is after it was written down and read again; none if no reader would take it.
+fn as_read(scenario: &Scenario) -> Option<Scenario> {
+    scenario::parse(&scenario.to_string()).ok()
+}
+
 /// What gets smaller.
 fn size(scenario: &Scenario) -> (usize, u64, Duration) {
     (scenario.steps.len(), scenario.options.members, scenario.options.storm)
+}
+
+/// Whether somebody writes a key, once.
+fn is_write(operation: &Operation) -> bool {
+    matches!(operation, Operation { times: 1, request: Request::Put(put), .. } if put.lease == 0)
 }
 
 fn without(scenario: &Scenario, mut out: impl FnMut(usize, &Step) -> bool) -> Scenario {
@@ -331,6 +395,9 @@ fn round(scenario: &mut Scenario, unit: u64) {
 /// Stretches of time are left out down to this share of all lines; or to single lines.
 const COARSE: usize = 32;
 const FINE: usize = usize::MAX;
+
+/// So many writes are worth a line that stands for all of them.
+const MANY: usize = 40;
 
 /// So many attempts in a row that lead nowhere end the search.
 const FRUITLESS_MAX: u32 = 2_000;

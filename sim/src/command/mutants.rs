@@ -117,10 +117,15 @@ fn shrink(workshop: &Workshop, score: &Score) -> Result<Option<Shrunk>, String> 
     let name = &score.mutant.name;
     let out = workshop.runs().join(name).join(format!("{name}.scn"));
     let seed = (seeds - 1).to_string();
-    let arguments = ["shrink", &seed, "--as-mutant", name, "--limit", "60", "--small-enough", "--out"];
+    // What an earlier search left must not be taken for what this one has found.
+    let _ = std::fs::remove_file(&out);
+    let arguments =
+        ["shrink", &seed, "--or-later", "--as-mutant", name, "--limit", "60", "--small-enough", "--out"];
     let arguments: Vec<&str> = arguments.into_iter().chain(out.to_str()).collect();
     let seconds = workshop.simulate(&score.mutant, &arguments)?;
-    Ok(read(&out).map(|(faults, operations)| Shrunk { faults, operations, seconds }))
+    let Some((faults, operations)) = read(&out) else { return Ok(None) };
+    let (with_bug, without) = workshop.becomes_what_it_says(&out, &score.mutant)?;
+    Ok(Some(Shrunk { faults, operations, seconds, tells: !with_bug && without }))
 }
 
 fn read(path: &Path) -> Option<(usize, usize)> {

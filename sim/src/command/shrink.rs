@@ -11,7 +11,7 @@ use super::{Overrides, start_clock};
 use crate::core::{self, Plan, Watch};
 use crate::mutants::{self, Workshop};
 use crate::scenario::{Expect, Scenario};
-use crate::shrink::{Shrinker, at_core};
+use crate::shrink::{Shrinker, at_core, fails_as_written};
 
 /// What to make smaller, and how.
 #[derive(Args, Clone, Debug)]
@@ -32,6 +32,9 @@ pub struct Shrink {
 pub struct Search {
     /// A seed that fails. If not given, the first one that does.
     pub seed: Option<Seed>,
+    /// If that seed does not fail again when it is told as a scenario, take the next one that does.
+    #[arg(long, requires = "seed")]
+    pub or_later: bool,
     /// Begin with this scenario instead.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     pub from: Option<PathBuf>,
@@ -85,12 +88,12 @@ pub fn search(
     as_mutant: Option<&str>,
     program: &str,
     seed: impl Fn(u64) -> Option<Scenario>,
-    again: impl FnMut(&Scenario) -> Option<String>,
+    mut again: impl FnMut(&Scenario) -> Option<String>,
 ) -> Result<ExitCode, String> {
     let clock = start_clock();
     let failing = match &shrink.from {
         Some(path) => super::single::read(path)?,
-        None => find(shrink, seed)?,
+        None => find(shrink, seed, &mut again)?,
     };
     let found = clock.elapsed();
     let (faults, operations) = (failing.faults(), failing.operations());
@@ -99,7 +102,7 @@ pub fn search(
         |path| path.display().to_string(),
     );
     let (clock, limit) = (start_clock(), Duration::from_secs(shrink.limit));
-    let shrinker = Shrinker::new(failing, again, || clock.elapsed() > limit);
+    let shrinker = Shrinker::new(&failing, again, || clock.elapsed() > limit);
     let mut shrinker = shrinker.ok_or("this schedule violates nothing: there is nothing to shrink")?;
     shrinker.search(shrink.small_enough);
     let (mut small, runs) = shrinker.finish();
@@ -126,13 +129,34 @@ pub fn search(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The run to begin with.
-fn find(shrink: &Search, run: impl Fn(u64) -> Option<Scenario>) -> Result<Scenario, String> {
-    if let Some(Seed(seed)) = shrink.seed {
-        return run(seed).ok_or_else(|| format!("seed {seed} violates nothing: there is nothing to shrink"));
+/// The run to begin with: one that fails, and fails again when it is told as a scenario.
+fn find(
+    shrink: &Search,
+    run: impl Fn(u64) -> Option<Scenario>,
+    mut again: impl FnMut(&Scenario) -> Option<String>,
+) -> Result<Scenario, String> {
+    let first = shrink.seed.map_or(0, |seed| seed.0);
+    let alone = shrink.seed.is_some() && !shrink.or_later;
+    let mut silent = 0;
+    for seed in first..first + if alone { 1 } else { shrink.seeds } {
+        match run(seed) {
+            Some(failing) if fails_as_written(&failing, &mut again) => return Ok(failing),
+            Some(_) => silent += 1,
+            None => {}
+        }
     }
-    let found = (0..shrink.seeds).find_map(run);
-    found.ok_or_else(|| format!("none of {} seeds violates anything", shrink.seeds))
+    Err(match (alone, silent) {
+        (true, 0) => format!("seed {first} violates nothing: there is nothing to shrink"),
+        (true, _) => format!(
+            "seed {first} violates something, and violates nothing when it is told as a scenario: try another seed \
+             (or --or-later)"
+        ),
+        (false, 0) => format!("none of {} seeds violates anything", shrink.seeds),
+        (false, _) => format!(
+            "{silent} of {} seeds violate something, and none of those does when it is told as a scenario",
+            shrink.seeds
+        ),
+    })
 }
 
 /// Builds the mutant's simulator and lets it do the work.
@@ -142,7 +166,7 @@ fn with_mutant(shrink: &Shrink, name: &str) -> Result<ExitCode, String> {
         let names: Vec<&str> = table.iter().map(|mutant| &*mutant.name).collect();
         format!("there is no mutant {name:?}; there are {}", names.join(", "))
     })?;
-    let Search { seed, from, limit, small_enough, seeds, overrides, out } = &shrink.search;
+    let Search { seed, or_later, from, limit, small_enough, seeds, overrides, out } = &shrink.search;
     let out = out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.scn")));
     let workshop = Workshop::open(&table, &[mutant])?;
     let mut command = workshop.simulator(mutant);
@@ -150,6 +174,7 @@ fn with_mutant(shrink: &Shrink, name: &str) -> Result<ExitCode, String> {
     command.args(["--as-mutant", name, "--limit", &limit.to_string()]);
     command.args(["--seeds", &seeds.to_string()]).arg("--out").arg(&out);
     command.args(small_enough.then_some("--small-enough"));
+    command.args(or_later.then_some("--or-later"));
     if let Some(path) = from {
         command.arg("--from").arg(path);
     }

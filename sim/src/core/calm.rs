@@ -71,6 +71,7 @@ impl Simulation {
     /// Undoes everything, and starts to ask for a write until one is served.
     fn calm(&mut self) {
         self.script_must_be_over();
+        self.invariants.on_unrest();
         if let Some(mut nemesis) = self.nemesis.take() {
             nemesis.finish(self);
             self.faults_begun = nemesis.begun().to_vec();

@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 
 use quorate_jepsen::etcd::{Event as WatchEvent, KeyValue, Reply, Request, Response, WatchResponse};
 use quorate_raft::NodeId;
-use quorate_replica::{Consistency, Input, RequestId};
+use quorate_replica::{Consistency, Error, Input, RequestId};
 use quorate_store::{EventKind, KeyRange, Revision, WatchId, WatchUpdate};
 
 use super::calm::Phase;
 use super::convert;
 use super::member::Asker;
 use super::operator::OPERATOR;
-use super::{Event, REFUSAL, Simulation};
+use super::{Event, REFUSAL, Simulation, place};
 use crate::env::network::MEMBERS_MAX;
 use crate::history::{OperationId, StreamId};
-use crate::invariants::Readings;
+use crate::invariants::{Check, Readings};
+use crate::nemesis::Nemesis;
 use crate::options::Options;
 use crate::scenario::{Expected, Operation};
 use crate::time::Time;
@@ -178,6 +179,9 @@ impl Simulation {
             return;
         }
         let Some((line, member, operation)) = queue.pop_front() else { return };
+        if operation.times > 1 {
+            queue.push_front((line, member, Operation { times: operation.times - 1, ..operation.clone() }));
+        }
         self.ask_patiently(slot, member, operation.request);
         if let Some(waiting) = &mut self.clients[slot as usize].waiting {
             waiting.wanted = operation.outcome.map(|outcome| (line, outcome));
@@ -237,6 +241,14 @@ impl Simulation {
         {
             self.invariants.on_read(node, id.sequence, self.time);
         }
+        let asks_of_lease = matches!(
+            &request,
+            quorate_replica::Request::KeepAlive(_) | quorate_replica::Request::TimeToLive { .. }
+        );
+        let status = &self.members[place(node)].status;
+        if asks_of_lease && status.role == quorate_raft::Role::Leader {
+            self.invariants.on_lease_asked(node, id.sequence, status.term, self.time);
+        }
         self.input(node, Input::Request { id, request });
         self.note(Traced::Request { process, node, what }, Some(node));
     }
@@ -248,7 +260,8 @@ impl Simulation {
         id: RequestId,
         result: Result<quorate_replica::Response, quorate_replica::Error>,
     ) {
-        let check = self.invariants.on_answered(node, id.sequence, result.is_ok());
+        let status = &self.members[place(node)].status;
+        let check = self.invariants.on_answered(node, id.sequence, status, result.is_ok());
         self.demand(check);
         let Some(asker) = self.member(node).answered(id) else { return };
         if asker.slot == OPERATOR {
@@ -256,6 +269,10 @@ impl Simulation {
         }
         let client = &self.clients[asker.slot as usize];
         let Some(waiting) = client.waiting.as_ref().filter(|_| client.serial == asker.serial) else { return };
+        if matches!(result, Err(Error::Timeout | Error::TimeoutLeaderChanged | Error::NoLeader)) {
+            let check = self.check_silence(node, waiting.asked);
+            self.violation = self.violation.take().or(check.err());
+        }
         let outcome = convert::outcome(node, self.recorder.request(waiting.operation), result);
         if let Some(at) = self.network.send_client(self.time, node) {
             self.queue.push(at, Event::Answer { asker, outcome });
@@ -294,9 +311,31 @@ impl Simulation {
         let Some(waiting) = self.clients[asker.slot as usize].waiting.take() else { return };
         let node = waiting.member;
         if let Some(id) = self.member(node).abandon(asker) {
+            let check = self.check_silence(node, waiting.asked);
+            self.demand(check);
             self.input(node, Input::Cancel { id });
         }
         self.settle(asker, waiting, Outcome::Unknown);
+    }
+
+    /// Whether it is right that a member has left a request without an answer for so long. It is if there is a fault now, if
+    /// it does not follow who leads, if it or that has to catch up first, or if it is on its way out.
+    fn check_silence(&self, node: NodeId, asked: Time) -> Check {
+        let member = &self.members[place(node)].status;
+        let leader = self.members.iter().map(|member| &member.status).find(|it| {
+            it.role == quorate_raft::Role::Leader && it.node == member.leader && it.term == member.term
+        });
+        let Some(leader) = leader else { return Ok(()) };
+        let under_way = self.options.load.clients + MEMBERS_MAX as u64;
+        let votes = self.members[place(node)].replica.as_ref().is_some_and(|replica| {
+            replica.store().members().voters().any(|voter| voter.id == node.0) && !replica.status().removed
+        });
+        let excused = self.nemesis.as_ref().is_some_and(Nemesis::is_busy)
+            || leader.last > leader.commit + under_way
+            || leader.commit > member.applied + under_way
+            || !self.operator_is_idle()
+            || !votes;
+        if excused { Ok(()) } else { self.invariants.on_silence(node, asked) }
     }
 
     /// Every connection between clients and a member breaks.

@@ -203,7 +203,9 @@ impl Simulation {
         };
         let wants_leader =
             matches!(what, Asked::Move | Asked::Remove { led: true } | Asked::Demote { led: true });
-        self.operator_asks(request, what, leader.filter(|_| wants_leader));
+        // Every other change is asked for where it is decided.
+        let at_leader = wants_leader || self.operator.serial.is_multiple_of(2);
+        self.operator_asks(request, what, leader.filter(|_| at_leader));
     }
 
     /// Another id is used: its member is expected.
@@ -274,6 +276,11 @@ impl Simulation {
         if self.violation.is_none() {
             self.start_member(node);
         }
+        let time = self.time;
+        if let Some(nemesis) = &mut self.nemesis {
+            nemesis.on_joined(time);
+        }
+        self.schedule_nemesis();
     }
 
     /// A member loses its disk; its process and its id are over.

@@ -123,6 +123,7 @@ impl World for Simulation {
 
     fn note(&mut self, line: FaultLine) {
         self.coverage.on_fault(&line);
+        self.invariants.on_unrest();
         self.note(Traced::Fault(line), None);
     }
 }

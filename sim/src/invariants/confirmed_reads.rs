@@ -1,7 +1,8 @@
 //! A leader gives away a read index only when it knows that it still leads (Raft §8, thesis §6.4): *after* the
 //! question came, a quorum has acknowledged something to it in its term. No follower confirms what it has not
 //! heard. And a client's read is answered only after such a confirmation, or after a leader's answer to a question
-//! that this process has asked after the client (etcd issue 21378: an answer to an earlier question).
+//! that this process has asked after the client (etcd issue 21378: an answer to an earlier question). The same goes for what
+//! a leader says of a lease (etcd issue 20615: a keep-alive answered by who leads no more).
 //!
 //! A stale read takes a leader that was deposed without noticing, a write at its successor, and a client that asks the
 //! one and then the other (etcd issues 20418 and 21399). A confirmation that confirms nothing is there all the time.
@@ -9,13 +10,14 @@
 
 use std::collections::VecDeque;
 
-use quorate_raft::{Body, Message, NodeId, Term};
+use quorate_raft::{Body, Message, NodeId, Role, Term};
 use quorate_replica::SharedProposal;
 
 use super::logs::{Logs, quorum};
 use super::{Check, broken};
 use crate::env::network::MEMBERS_MAX;
 use crate::time::Time;
+use crate::trace::StatusLine;
 
 /// What members have heard from each other.
 #[derive(Debug, Default)]
@@ -31,8 +33,17 @@ struct Asks {
     questions: VecDeque<(u64, Time)>,
     /// When it asked the latest question that was answered.
     answered: Option<Time>,
-    /// Clients' reads that wait, and since when.
-    reads: Vec<(u64, Time)>,
+    /// Clients' reads that wait.
+    reads: Vec<Waits>,
+}
+
+/// A client's question that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    number: u64,
+    since: Time,
+    /// It is about a lease, which only a leader knows, and the member led in this term when it arrived.
+    of_leader: Option<u64>,
 }
 
 /// What a member has heard from another one, in the latest term of that.
@@ -102,14 +113,31 @@ impl ConfirmedReads {
 
     /// A client's read arrives at a member.
     pub fn on_read(&mut self, node: NodeId, number: u64, now: Time) {
-        self.asks[node.0 as usize].reads.push((number, now));
+        self.asks[node.0 as usize].reads.push(Waits { number, since: now, of_leader: None });
     }
 
-    /// A client's request is answered; perhaps it is such a read.
-    pub fn on_answered(&mut self, logs: &Logs, node: NodeId, number: u64, well: bool) -> Check {
+    /// A client's question about a lease arrives at a leader.
+    pub fn on_lease_asked(&mut self, node: NodeId, number: u64, term: u64, now: Time) {
+        let of_leader = Some(term);
+        self.asks[node.0 as usize].reads.push(Waits { number, since: now, of_leader });
+    }
+
+    /// A client's request is answered by a member that stood there before this turn; perhaps it is such a question.
+    /// (Of a lease, another leader may have told a member that leads no more.)
+    pub fn on_answered(
+        &mut self,
+        logs: &Logs,
+        node: NodeId,
+        number: u64,
+        status: &StatusLine,
+        well: bool,
+    ) -> Check {
         let asks = &mut self.asks[node.0 as usize];
-        let Some(at) = asks.reads.iter().position(|(it, _)| *it == number) else { return Ok(()) };
-        let (_, asked) = asks.reads.swap_remove(at);
+        let Some(at) = asks.reads.iter().position(|read| read.number == number) else { return Ok(()) };
+        let Waits { since: asked, of_leader, .. } = asks.reads.swap_remove(at);
+        if of_leader.is_some_and(|term| status.role != Role::Leader || status.term != term) {
+            return Ok(());
+        }
         let since = |time: Option<Time>| time.is_some_and(|time| time >= asked);
         let heard = &self.heard[node.0 as usize];
         let confirms =
@@ -120,7 +148,7 @@ impl ConfirmedReads {
         }
         broken("confirmed reads", || {
             format!(
-                "n{node} answers a read that was asked at {asked} without asking the leader or, as the leader, a quorum since"
+                "n{node} answers what was asked at {asked} without asking the leader or, as the leader, a quorum since"
             )
         })
     }

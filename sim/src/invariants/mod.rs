@@ -7,11 +7,13 @@
 //! What clients see (linearizability, revisions, watch streams) is judged at the end of a run by
 //! `quorate_jepsen`.
 
+mod answered;
 mod asked_around;
 mod bounded;
 mod candidacy;
 mod confirmed_reads;
 mod durability;
+mod earlier_boots;
 mod elected_by_quorum;
 mod election_safety;
 mod follows_who_leads;
@@ -28,6 +30,7 @@ mod log_matching;
 mod logs;
 mod membership_in_force;
 mod monotonic;
+mod own_revocations;
 mod own_term;
 mod reconfiguration;
 mod removed_members;
@@ -36,6 +39,7 @@ mod snapshot_equivalence;
 mod state_hash;
 mod state_machine_safety;
 mod storm;
+mod up_to_date_votes;
 mod vote_once;
 
 use quorate_jepsen::etcd::{Request, Response};
@@ -106,6 +110,7 @@ pub struct Invariants {
     logs: Logs,
     elections: election_safety::ElectionSafety,
     votes: vote_once::VoteOnce,
+    up_to_date: up_to_date_votes::UpToDateVotes,
     asked_around: asked_around::AskedAround,
     follows: follows_who_leads::FollowsWhoLeads,
     reads: confirmed_reads::ConfirmedReads,
@@ -118,7 +123,10 @@ pub struct Invariants {
     leases: lease_expiry::LeaseExpiry,
     existence: lease_existence::LeaseExistence,
     removed: removed_members::RemovedMembers,
+    boots: earlier_boots::EarlierBoots,
+    answered: answered::Answered,
     storm: storm::Storm,
+    now: Time,
 }
 
 impl Invariants {
@@ -133,6 +141,7 @@ impl Invariants {
             leading: leading::Leading::new(options.election_timeout),
             elections: election_safety::ElectionSafety::default(),
             votes: vote_once::VoteOnce::default(),
+            up_to_date: up_to_date_votes::UpToDateVotes::default(),
             hand_over: hand_over::HandOver::default(),
             matching: log_matching::LogMatching::default(),
             hashes: state_hash::StateHash::default(),
@@ -141,7 +150,10 @@ impl Invariants {
             leases: lease_expiry::LeaseExpiry::default(),
             existence: lease_existence::LeaseExistence::default(),
             removed: removed_members::RemovedMembers::default(),
+            boots: earlier_boots::EarlierBoots::default(),
+            answered: answered::Answered::new(options.election_timeout),
             storm: storm::Storm::default(),
+            now: Time::ZERO,
         }
     }
 
@@ -151,11 +163,14 @@ impl Invariants {
         self.follows.on_crash(node);
         self.reads.on_crash(node);
         self.leading.on_crash(node);
+        self.on_unrest();
     }
 
     /// A member starts from this.
     pub fn on_start(&mut self, node: NodeId, saved: &Saved) -> Check {
+        self.on_unrest();
         let before = self.logs.take(node);
+        self.up_to_date.on_start(node, saved);
         self.logs.recover(node, saved)?;
         durability::after_restart(&self.logs, node, &before)?;
         self.matching.check(&self.logs, node, quorate_raft::Index(1))
@@ -170,11 +185,13 @@ impl Invariants {
         leader: Leader<'_>,
         reading: impl Fn() -> u64,
     ) -> Check {
+        self.up_to_date.on_write(&self.logs, node, write, leader.replica)?;
         self.logs.write(node, write)?;
         own_term::on_write(&self.logs, node, write, commit)?;
         self.leases.on_write(node, write, reading);
         self.existence.on_write(write);
         self.removed.on_write(write);
+        self.boots.on_write(write);
         reconfiguration::on_write(node, write, leader)?;
         match write.entries.first() {
             Some(first) => self.matching.check(&self.logs, node, first.index),
@@ -197,14 +214,29 @@ impl Invariants {
         self.reads.on_read(node, number, now);
     }
 
-    /// A member answers a client's request, well or with an error.
-    pub fn on_answered(&mut self, node: NodeId, number: u64, well: bool) -> Check {
-        self.reads.on_answered(&self.logs, node, number, well)
+    /// A client's question about a lease, of this number, arrives at a member that leads in this term.
+    pub fn on_lease_asked(&mut self, node: NodeId, number: u64, term: u64, now: Time) {
+        self.reads.on_lease_asked(node, number, term, now);
+    }
+
+    /// A member, which stood there before this turn, answers a client's request, well or with an error.
+    pub fn on_answered(&mut self, node: NodeId, number: u64, status: &StatusLine, well: bool) -> Check {
+        self.reads.on_answered(&self.logs, node, number, status, well)
+    }
+
+    /// A request that was made then is given up now, at a member that has no excuse but what happened before.
+    pub fn on_silence(&self, node: NodeId, asked: Time) -> Check {
+        self.answered.on_silence(node, asked, self.now)
+    }
+
+    /// Something happens that is an excuse for being slow: a fault begins or ends.
+    pub fn on_unrest(&mut self) {
+        self.answered.on_unrest(self.now);
     }
 
     /// A member says this to a peer now.
     pub fn on_send(&mut self, from: NodeId, to: NodeId, now: Time, message: &Message) -> Check {
-        let Message::Raft(message) = message else { return Ok(()) };
+        let Message::Raft(message) = message else { return own_revocations::on_send(from, to, message) };
         self.reads.on_send(&self.logs, from, to, now, message)?;
         self.asked_around.on_send(&self.logs, from, message)?;
         match message.body {
@@ -212,7 +244,10 @@ impl Invariants {
                 self.votes.on_vote(from, to, message.term)?;
                 durability::vote(&self.logs, from, to, message.term)
             }
-            Body::Vote { transfer, .. } => self.hand_over.on_vote(from, message.term, transfer),
+            Body::Vote { last, transfer } => {
+                self.up_to_date.on_ask(from, message.term, last);
+                self.hand_over.on_vote(from, message.term, transfer)
+            }
             Body::CampaignNow => self.hand_over.on_campaign_now(&self.logs, from, to, message.term),
             Body::AppendAck { matched, .. } => {
                 durability::acknowledgement(&self.logs, from, to, message.term, matched)
@@ -239,6 +274,9 @@ impl Invariants {
     pub fn on_status(&mut self, before: &StatusLine, now: &StatusLine, replica: &Replica) -> Check {
         let node = NodeId(now.node);
         monotonic::on_status(before, now)?;
+        if (now.term, now.leader) != (before.term, before.leader) {
+            self.on_unrest();
+        }
         if (now.last, now.last_term) != (before.last, before.last_term) {
             self.logs.on_last(node, now);
             membership_in_force::check(&self.logs, node, replica.raft().configuration())?;
@@ -263,6 +301,7 @@ impl Invariants {
             self.revisions.on_applied(node, before, now)?;
             self.snapshots.on_applied(node, now.applied, || store.content_hash())?;
             self.removed.on_applied(node, &self.logs, before, now)?;
+            self.boots.on_applied(node, &self.logs, before, now)?;
             good_faith::after_turn(node, replica)?;
         }
         Ok(())
@@ -275,6 +314,7 @@ impl Invariants {
 
     /// An event happens.
     pub fn on_event(&mut self, time: Time) -> Check {
+        self.now = time;
         self.storm.on_event(time)
     }
 

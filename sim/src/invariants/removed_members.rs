@@ -66,14 +66,21 @@ impl RemovedMembers {
             let (at, term) = self.seen.get(&origin).copied().flatten()?;
             (at < index && chosen(at, term)).then_some(origin)
         };
-        let mut origin_of_all = None;
+        // Each command raises the revision by one at most, and nothing else does.
+        let changes_members =
+            |index: u64| logs.chosen(index).is_some_and(|it| self.written.contains(&(index, it.term.0)));
+        let (mut removed, mut others) = (None, 0);
         for index in before.applied + 1..=now.applied {
-            let Some(origin) = origin(index) else { return Ok(()) };
-            origin_of_all = Some(origin);
+            match origin(index) {
+                Some(origin) => removed = Some((index, origin)),
+                None => others += i64::from(!changes_members(index)),
+            }
         }
-        let Some(origin) = origin_of_all else { return Ok(()) };
+        let Some((index, origin)) = removed.filter(|_| now.revision - before.revision > others) else {
+            return Ok(());
+        };
         broken("removed members are not served", || {
-            format!("entry {} of n{origin}, which had been removed, has taken effect at n{node}", now.applied)
+            format!("entry {index} of n{origin}, which had been removed, has taken effect at n{node}")
         })
     }
 }

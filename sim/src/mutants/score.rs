@@ -30,6 +30,8 @@ pub struct Shrunk {
     pub operations: usize,
     /// How long it took, in seconds of processor time.
     pub seconds: f64,
+    /// Whether the file fails again with the bug, and passes without.
+    pub tells: bool,
 }
 
 impl Score {
@@ -50,7 +52,8 @@ impl Score {
             }
             (Fate::Killed { oracle, seeds, seconds }, told) => {
                 let shrunk = self.shrunk.map_or_else(String::new, |shrunk| {
-                    format!("{}+{} in {:.1}s", shrunk.faults, shrunk.operations, shrunk.seconds)
+                    let silent = if shrunk.tells { "" } else { SILENT };
+                    format!("{silent}{}+{} in {:.1}s", shrunk.faults, shrunk.operations, shrunk.seconds)
                 });
                 let told = told.as_ref().map_or_else(String::new, |told| {
                     format!("{ALSO}{} in {:.2}s", told.scenario, told.seconds)
@@ -78,6 +81,9 @@ impl Score {
 /// What a line says between the property that a seed saw broken and the scenario that noticed it, too.
 const ALSO: &str = "; scenario ";
 
+/// Before the size of a smaller schedule whose file does not fail with the bug, or fails without it.
+const SILENT: &str = "!";
+
 /// The head of the table.
 pub const HEAD: &str = "mutant                                               etcd   fate        seeds       CPU faults+requests  oracle";
 
@@ -94,8 +100,8 @@ pub struct Line {
     by_tests: Option<f64>,
     /// Nobody can notice it.
     equivalent: bool,
-    /// The size of the smaller schedule: faults and requests.
-    shrunk: Option<(usize, usize)>,
+    /// The size of the smaller schedule, faults and requests; and whether its file tells the bug from the product.
+    shrunk: Option<(usize, usize, bool)>,
 }
 
 impl Line {
@@ -120,7 +126,9 @@ impl Line {
                 line.by_seeds = seconds(time);
                 line.shrunk = rest.first().and_then(|size| {
                     let (faults, operations) = size.split_once('+')?;
-                    Some((faults.parse().ok()?, operations.parse().ok()?))
+                    let tells = !faults.starts_with(SILENT);
+                    let faults = faults.trim_start_matches(SILENT).parse().ok()?;
+                    Some((faults, operations.parse().ok()?, tells))
                 });
                 line.by_scenario = text.split_once(ALSO).and_then(|_| seconds(words.last()?));
             }
@@ -189,15 +197,17 @@ pub fn summary(mutants: &[Mutant], lines: &BTreeMap<&str, Line>) -> String {
         line.by_seeds
     }));
     text.push_str(&times("the same, by seeds or scenarios", &ours, Line::earliest));
-    let sizes: Vec<(usize, usize)> = all.iter().filter_map(|line| line.shrunk).collect();
+    let sizes: Vec<(usize, usize, bool)> = all.iter().filter_map(|line| line.shrunk).collect();
     if !sizes.is_empty() {
-        let small = |size: &&(usize, usize)| {
-            size.0 <= crate::shrink::FAULTS_WANTED && size.1 <= crate::shrink::OPERATIONS_WANTED
+        let small = |(faults, operations, tells): &&(usize, usize, bool)| {
+            *tells
+                && *faults <= crate::shrink::FAULTS_WANTED
+                && *operations <= crate::shrink::OPERATIONS_WANTED
         };
         text.push_str(&format!(
-            "{} of {} schedules made as small as {} faults and {} requests\n",
+            "{} of {} schedules that seeds found made as small as {} faults and {} requests, in files that fail again\n",
             sizes.iter().filter(small).count(),
-            sizes.len(),
+            all.iter().filter(by_seeds).count(),
             crate::shrink::FAULTS_WANTED,
             crate::shrink::OPERATIONS_WANTED,
         ));
@@ -255,7 +265,7 @@ mod tests {
         let killed = |seeds, seconds| Fate::Killed { oracle: "election safety".to_owned(), seeds, seconds };
         let survived = Fate::Survived { seeds: Some(9), seconds: 60.0 };
         let told = Told { scenario: "a_vote".to_owned(), oracle: "hand-over".to_owned(), seconds: 0.1 };
-        let shrunk = Shrunk { faults: 3, operations: 2, seconds: 9.0 };
+        let shrunk = Shrunk { faults: 3, operations: 2, seconds: 9.0, tells: true };
         let scores = [
             Score { shrunk: Some(shrunk), ..score("at-once", killed(1, 0.02)) },
             Score { told: Some(told.clone()), ..score("late", killed(900, 61.0)) },
@@ -279,7 +289,7 @@ mod tests {
             "noticed them first: 4 of 5 within 60 s of processor time (80.0 %), 4 within 10 minutes (80.0 %)",
             "by seeds alone: 1 of 4 within 60 s of processor time (25.0 %), 2 within 10 minutes (50.0 %), median 61.00",
             "by seeds or scenarios: 3 of 4 within 60 s",
-            "1 of 1 schedules made as small as",
+            "1 of 2 schedules that seeds found made as small as",
             "no seed noticed: told\nsurvived: never\n",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in {text}");

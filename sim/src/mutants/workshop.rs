@@ -181,6 +181,16 @@ impl Workshop {
         Ok(self.run(mutant, &self.simulator, arguments, LIMIT)?.seconds)
     }
 
+    /// Whether a scenario becomes what it says: with this bug in the product, and without.
+    pub fn becomes_what_it_says(&self, scenario: &Path, mutant: &Mutant) -> Result<(bool, bool), String> {
+        let arguments = ["scenario".as_ref(), scenario.as_os_str()];
+        let runs = |mut command: Command| {
+            let output = command.args(arguments).current_dir(&self.runs).output();
+            output.map(|output| output.status.success()).map_err(|error| error.to_string())
+        };
+        Ok((runs(self.simulator(mutant))?, runs(Command::new(&self.simulator))?))
+    }
+
     /// Where runs leave their files: a folder for each mutant.
     #[must_use]
     pub fn runs(&self) -> &Path {

@@ -109,6 +109,7 @@ pub struct Nemesis {
     cut_at_commit: u32,
     left_behind: u32,
     crash_at_snapshot: u32,
+    rash_changes: u32,
     election_timeout: Duration,
     faults_lasting: Duration,
     /// What has begun so far, aimed at whom it struck.
@@ -136,6 +137,7 @@ impl Nemesis {
         nemesis.cut_at_commit = options.faults.cut_at_commit;
         nemesis.left_behind = options.faults.left_behind;
         nemesis.crash_at_snapshot = options.faults.crash_at_snapshot;
+        nemesis.rash_changes = options.faults.rash_changes;
         nemesis
     }
 
@@ -151,6 +153,7 @@ impl Nemesis {
             cut_at_commit: 0,
             left_behind: 0,
             crash_at_snapshot: 0,
+            rash_changes: 0,
             election_timeout: options.election_timeout,
             faults_lasting: options.faults.duration,
             begun: Vec::new(),
@@ -168,6 +171,12 @@ impl Nemesis {
     #[must_use]
     pub fn begun(&self) -> &[Step] {
         &self.begun
+    }
+
+    /// Whether there is a fault now.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.active.is_empty()
     }
 
     /// Begins a fault now, once those that end now have ended. False if the budget does not allow it.
@@ -220,6 +229,22 @@ impl Nemesis {
         if self.left_behind > 0 && self.random.chance(self.left_behind) {
             self.leave_behind(time, node);
         }
+        if self.rash_changes > 0 && self.random.chance(self.rash_changes) {
+            // A learner is what a leader can add before it has heard of anybody.
+            self.change_soon(time, Fault::Add { learner: true });
+        }
+    }
+
+    /// A member has joined: perhaps it gets a vote before it has anything.
+    pub fn on_joined(&mut self, time: Time) {
+        if self.rash_changes > 0 && self.random.chance(self.rash_changes) {
+            self.change_soon(time, Fault::Promote);
+        }
+    }
+
+    fn change_soon(&mut self, time: Time, fault: Fault) {
+        let at = time + self.random.exponential_duration(self.quality.delay);
+        self.schedule(Step { at, lasts: self.election_timeout, fault });
     }
 
     /// A leader has committed something for the first time in its term: perhaps it is cut off before it can say so.
@@ -302,6 +327,7 @@ impl Nemesis {
     pub fn finish(&mut self, world: &mut dyn World) {
         self.plan.clear();
         (self.hunt, self.cut_at_commit, self.left_behind, self.crash_at_snapshot) = (0, 0, 0, 0);
+        self.rash_changes = 0;
         while !self.active.is_empty() {
             self.end(0, world);
         }

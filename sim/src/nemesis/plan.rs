@@ -26,6 +26,9 @@ pub fn draw(options: &Options, random: &mut Random) -> VecDeque<Step> {
             "flap" => flap(first, options, random, &mut plan),
             "rolling-restart" => rolling_restart(first, options, &mut plan),
             "clock-drift" => clock_drift(first, options, random, &mut plan),
+            "membership" if random.chance(options.faults.rash_changes) => {
+                change_of_a_lost_leader(first, options, random, &mut plan);
+            }
             kind => plan.push(Step { fault: draw_fault(kind, options, random), ..first }),
         }
         at += random.exponential_duration(options.faults.interval);
@@ -122,6 +125,16 @@ fn flap(first: Step, options: &Options, random: &mut Random, plan: &mut Vec<Step
         }
         plan.push(Step { at, lasts: period / 2, fault });
     }
+}
+
+/// A leader is cut off, and asked to change the members before it notices: what it puts into its log, nobody else has, and its
+/// successor takes it out again.
+fn change_of_a_lost_leader(first: Step, options: &Options, random: &mut Random, plan: &mut Vec<Step>) {
+    let target = Target::Leader(random.pick(&options.member_ids()));
+    let cut_off = Fault::Isolate { target, inbound: true, outbound: true, clients: false };
+    plan.push(Step { lasts: first.lasts + options.election_timeout * 3, fault: cut_off, ..first });
+    let at = first.at + random.exponential_duration(options.election_timeout / 10);
+    plan.push(Step { at, fault: draw_fault("membership", options, random), ..first });
 }
 
 /// Every member is restarted, one after the other, as an upgrade does it.

@@ -22,6 +22,7 @@
 //! after 0s require all has r/00 = v1 within 5 timeouts     or must become so: election timeouts
 //! after 0s never any reaches-term 3 for 2s                 must not be so; until the storm ends, if no time is said
 //! after 0s client 0 n2: get r/00 -> value v1               must be answered so
+//! after 0s client 0 n2: 1000 times put k/00 v2             one after the other
 //! after 0s watcher 0 n3: watch r/00 .. r/99 from 2         the checker judges all that it is told
 //! ```
 //!
@@ -94,7 +95,7 @@ impl Scenario {
             faults.iter().map(|it| step(it.at, Action::Fault { fault: it.fault, lasts: Some(it.lasts) }));
         let operations = calls.map(|(at, client, member, request)| {
             let member = Target::Node(member);
-            step(at, Action::Operation(Operation { client, member, request, outcome: None }))
+            step(at, Action::Operation(Operation { client, member, times: 1, request, outcome: None }))
         });
         let mut steps: Vec<Step> = faults.chain(operations).collect();
         steps.sort_by_key(|step| match step.when {
@@ -202,6 +203,8 @@ pub struct Operation {
     pub client: u64,
     /// Whom it asks.
     pub member: Target,
+    /// How often, one after the other.
+    pub times: u32,
     /// What.
     pub request: Request,
     /// What must become of it, if that matters.
@@ -298,8 +301,12 @@ impl fmt::Display for Action {
             Action::Never(condition, None) => write!(f, "never {condition}"),
             Action::Never(condition, Some(lasts)) => write!(f, "never {condition} for {lasts:?}"),
             Action::Watcher(watcher, action) => write!(f, "watcher {watcher} {action}"),
-            Action::Operation(Operation { client, member, request, outcome }) => {
-                write!(f, "client {client} {member}: {}", requests::Printed(request))?;
+            Action::Operation(Operation { client, member, times, request, outcome }) => {
+                write!(f, "client {client} {member}: ")?;
+                if *times > 1 {
+                    write!(f, "{times} times ")?;
+                }
+                write!(f, "{}", requests::Printed(request))?;
                 outcome.as_ref().map_or(Ok(()), |outcome| write!(f, " -> {outcome}"))
             }
         }

@@ -145,9 +145,22 @@ fn operation(words: &mut Words) -> Read<Operation> {
     let Some(member) = member else {
         return Err(words.back().wrong("expected a member and a colon (such as \"n1:\" or \"leader:\")"));
     };
+    let times = times(words)?;
     let request = requests::read(words)?;
     let outcome = if words.take("->") { Some(expected::read(words)?) } else { None };
-    Ok(Operation { client, member, request, outcome })
+    Ok(Operation { client, member, times, request, outcome })
+}
+
+/// `1000 times`; once, if nothing is said.
+fn times(words: &mut Words) -> Read<u32> {
+    if !words.peek().starts_with(|first: char| first.is_ascii_digit()) {
+        return Ok(1);
+    }
+    let times = words.number("how many times")?;
+    if !(1..=TIMES_MAX).contains(&times) {
+        return Err(words.back().wrong(&format!("a client asks 1 to {TIMES_MAX} times")));
+    }
+    words.expect("times").map(|()| times)
 }
 
 /// `500ms`, or `5 timeouts`.
@@ -239,3 +252,6 @@ fn highest_struck(fault: &Fault) -> u64 {
 
 /// More clients than any run needs.
 const CLIENTS_MAX: u64 = 1_000;
+
+/// One line asks no more often.
+const TIMES_MAX: u32 = 100_000;

@@ -57,6 +57,7 @@ after 0s client 0 n2: time-to-live 77 -> gone
 when client 0 idle client 0 n2: put r/00 v1 padded 20 lease 7 prev -> ok
 at 3s client 1 leader: get k/00 .. k/02 stale revision 4 limit 2 sort mod descend keys-only
 at 3s client 2 n5: delete all prev
+at 3s client 2 n5: 1000 times delete all -> ok
 at 3s client 2 n5: txn if value r/00 = v1 and mod \"a b\" != 0 then { put a b ; get a } else { }
 at 3s client 2 n5: txn then { txn if lease x > 0 then { } else { get x .. end } } else { get all }
 at 3s client 2 n5: compact 5
@@ -96,6 +97,7 @@ fn mistakes_are_said_with_their_line_and_column() {
         ("at 11s crash n1", "line 1, column 1: the storm is over after 10s"),
         ("at 1s client 0 n1 put a b", "line 1, column 16: expected a member and a colon"),
         ("at 1s client 0 n1: put a", "line 1, column 25: expected a value"),
+        ("at 1s client 0 n1: 0 times put a b", "line 1, column 20: a client asks 1 to"),
         ("at 1s client 0 n1: put \"a", "line 1, column 24: the quotation marks do not end"),
         ("at 1s crash n1\nmembers 3", "line 2, column 1: a line of the schedule begins with"),
         ("at 1s isolate n1", "line 1, column 17: expected what is cut"),

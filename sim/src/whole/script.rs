@@ -167,8 +167,10 @@ impl Script {
             madsim::task::spawn(Arc::clone(self).client(number, queued));
             Asker { queue, waiting: 0 }
         });
-        asker.waiting += 1;
-        let _ = asker.queue.send((line, machine, operation));
+        for _ in 0..operation.times {
+            asker.waiting += 1;
+            let _ = asker.queue.send((line, machine, operation.clone()));
+        }
     }
 
     async fn client(
