@@ -38,6 +38,7 @@ pub mod history;
 mod model;
 pub mod models;
 mod nearly;
+pub mod online;
 pub mod pipe;
 pub mod report;
 pub mod robustness;

@@ -146,6 +146,14 @@ impl Leases {
     pub fn of(rare: &[Rare<'_>], store: &Timeline<'_>, options: &Options) -> Leases {
         let mut leases = Leases::default();
         rare.iter().for_each(|rare| leases.note(&rare.operation.input, store));
+        for (id, keys) in store.leased() {
+            leases
+                .keys
+                .entry(id)
+                .or_insert_with(|| Some(Vec::new()))
+                .iter_mut()
+                .for_each(|all| all.extend(keys));
+        }
         // What was attached before the history began is not looked at more closely.
         for id in options.initial.leases().filter(|id| store.attached(*id).is_some()) {
             leases.keys.insert(id, None);

@@ -104,7 +104,7 @@ pub(super) fn check(rare: &[Rare<'_>], options: &Options) -> Result<(), Violatio
 }
 
 /// Until when a lease lives by its grant or a renewal: a second counts so many ticks.
-fn lives_until(operation: &EtcdOperation, ticks: u64) -> u64 {
+pub(super) fn lives_until(operation: &EtcdOperation, ticks: u64) -> u64 {
     let ttl = match operation.output() {
         Some(Response { result: Ok(Reply::Lease { ttl, .. }), .. }) => *ttl,
         _ => 0,

@@ -36,6 +36,7 @@ mod hashes;
 mod intervals;
 mod leases;
 mod locks;
+pub mod online;
 mod order;
 mod outcome;
 mod placing;

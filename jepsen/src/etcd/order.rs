@@ -74,7 +74,7 @@ pub fn check(history: &EtcdHistory, options: &Options) -> Verdict {
 /// As [`check`], and gives the order of changes that explains the history if it is valid.
 #[must_use]
 pub fn check_with_log(history: &EtcdHistory, options: &Options) -> (Verdict, Log) {
-    match judge(&Records::of(history), options, None, true) {
+    match judge(&Records::of(history), options, None, Scope::Whole { with_log: true }) {
         Ok(log) => (Verdict::Valid, log),
         Err(verdict) => (verdict, Log::default()),
     }
@@ -83,16 +83,34 @@ pub fn check_with_log(history: &EtcdHistory, options: &Options) -> (Verdict, Log
 /// As [`check`], of records. `stop` is asked every thousand operations or so: true ends the check.
 #[must_use]
 pub fn check_records(records: &Records<'_>, options: &Options, stop: Stop<'_>) -> Verdict {
-    match judge(records, options, stop, !records.watches().is_empty()) {
+    match judge(records, options, stop, Scope::Whole { with_log: !records.watches().is_empty() }) {
         Ok(_) => Verdict::Valid,
         Err(verdict) => verdict,
     }
 }
 
+/// The order of changes that explains a part of a history, between two revisions. What outlives such a part, leases and
+/// watch streams, is judged by whoever has the whole ([`online`](super::online)).
+pub(super) fn explain_part(records: &Records<'_>, options: &Options, stop: Stop<'_>) -> Result<Log, Verdict> {
+    judge(records, options, stop, Scope::Part)
+}
+
+/// How much of a history there is to judge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All of it.
+    Whole {
+        /// Whether the order of changes is wanted.
+        with_log: bool,
+    },
+    /// Some revisions.
+    Part,
+}
+
 /// Whether to give up, if anybody may say so.
 pub type Stop<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
 
-fn judge(records: &Records<'_>, options: &Options, stop: Stop<'_>, with_log: bool) -> Result<Log, Verdict> {
+fn judge(records: &Records<'_>, options: &Options, stop: Stop<'_>, scope: Scope) -> Result<Log, Verdict> {
     let bytes =
         (records.bytes() + records.len() * OPERATION_BYTES + records.rare().len() * RARE_BYTES) as u64;
     if bytes > options.bytes_max {
@@ -107,13 +125,13 @@ fn judge(records: &Records<'_>, options: &Options, stop: Stop<'_>, with_log: boo
     realtime::check(records, &order, options)?;
     // What carries no revision is rare; without it nobody needs these.
     let revisions = (order.has_past || order.has_missing_keys).then(|| Revisions::new(records));
-    if order.has_leases {
+    if order.has_leases && scope != Scope::Part {
         leases::check(records.rare(), options)?;
     }
     if let Some(revisions) = &revisions {
         intervals::check_compactions(records.rare(), revisions, options)?;
     }
-    let watches = records.watches();
+    let watches = if scope == Scope::Part { &[] } else { records.watches() };
     watches.iter().enumerate().try_for_each(|(index, stream)| watch::check_shape(index, stream))?;
 
     let store = Timeline::new(&options.initial, records);
@@ -134,6 +152,7 @@ fn judge(records: &Records<'_>, options: &Options, stop: Stop<'_>, with_log: boo
     if let Some(revisions) = revisions.filter(|_| order.has_missing_keys) {
         intervals::check_missing_keys(records.rare(), &revisions, &replay.store)?;
     }
+    let with_log = scope != (Scope::Whole { with_log: false });
     let log = if with_log { replay.log() } else { Log::default() };
     for (index, stream) in watches.iter().enumerate() {
         watch::check_content(index, stream, &log)?;
@@ -415,7 +434,7 @@ fn footprint(request: &Request) -> Vec<Keys> {
 }
 
 /// The oldest revision that a request names to read at.
-fn oldest_read(request: &Request) -> Option<i64> {
+pub(super) fn oldest_read(request: &Request) -> Option<i64> {
     match request {
         Request::Range(range) => Some(range.revision).filter(|revision| *revision > 0),
         Request::Txn(txn) => txn.success.iter().chain(&txn.failure).filter_map(oldest_read).min(),

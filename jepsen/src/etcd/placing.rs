@@ -210,7 +210,7 @@ fn malformed(index: usize, operation: &EtcdOperation, why: &str) -> Verdict {
 }
 
 /// The role of an answered operation; none if its revision says nothing about the order.
-fn role(request: &Request, reply: &Reply) -> Result<Option<Role>, &'static str> {
+pub(super) fn role(request: &Request, reply: &Reply) -> Result<Option<Role>, &'static str> {
     // Keep-alives and times to live are answered from the leader's clock; a compaction's revision may be that
     // of any moment of its work.
     if !shows_revision(request) {

@@ -15,6 +15,7 @@ use super::outcome::{Error, KeyValue, Reply};
 use super::request::{
     Bytes, Compare, Delete, Keys, Put, Range, Relation, Request, SortOrder, SortTarget, Target, Txn,
 };
+use super::watch::Change;
 
 /// All versions of all keys, and the leases.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +126,39 @@ impl Store {
         let version = |(revision, kv)| Version { revision, kv };
         let keys = keys.map(|(key, versions)| (key, versions.into_iter().map(version).collect()));
         Store { keys: keys.collect(), revision, compacted: -1, leases: None }
+    }
+
+    /// Adds what a change made, which is the next revision.
+    pub(super) fn add(&mut self, change: &Change) {
+        assert_eq!(change.revision, self.revision + 1, "changes come in their order");
+        self.revision = change.revision;
+        for event in &change.events {
+            let kv = (!event.deleted).then(|| event.kv.clone());
+            let version = Version { revision: change.revision, kv };
+            self.keys.entry(event.kv.key.clone()).or_default().push(version);
+        }
+    }
+
+    /// Takes history up to a revision for compacted, as far as refusals go.
+    pub(super) fn compact(&mut self, revision: i64) {
+        self.compacted = revision;
+    }
+
+    /// Forgets the versions of a key that had been replaced by a revision.
+    pub(super) fn forget(&mut self, key: &Bytes, until: i64) {
+        let Some(versions) = self.keys.get_mut(key) else { return };
+        let replaced = versions.partition_point(|version| version.revision <= until).saturating_sub(1);
+        versions.drain(..replaced);
+        if let [Version { kv: None, revision }] = versions[..]
+            && revision <= until
+        {
+            self.keys.remove(key);
+        }
+    }
+
+    /// All keys that are there.
+    pub(super) fn present(&self) -> impl Iterator<Item = &KeyValue> {
+        self.keys.values().filter_map(|versions| versions.last()?.kv.as_ref())
     }
 
     /// Every key that ever was, in order.

@@ -244,7 +244,8 @@ impl<'a> Records<'a> {
         self.records[earlier].end < self.records[later].call
     }
 
-    fn add(&mut self, operation: Cow<'a, EtcdOperation>) {
+    /// Adds an operation that is lent, or not.
+    pub(super) fn add(&mut self, operation: Cow<'a, EtcdOperation>) {
         let is_plain = match plain::of(&operation) {
             Some(plain) => self.push_plain(&plain),
             None => false,

@@ -252,6 +252,11 @@ impl<'h> Timeline<'h> {
         self.attached.get(&lease)?.first().map(|id| &self.keys[*id as usize])
     }
 
+    /// The leases that have keys, with these.
+    pub fn leased(&self) -> impl Iterator<Item = (i64, &BTreeSet<KeyId>)> {
+        self.attached.iter().map(|(id, keys)| (*id, keys))
+    }
+
     /// Whether the latest revision deleted `key`.
     pub fn just_deleted(&self, key: &[u8]) -> bool {
         let start = self.made.last().map_or(0, |made| made.start);

@@ -99,7 +99,7 @@ pub struct Event {
 }
 
 impl Event {
-    fn revision(&self) -> i64 {
+    pub(super) fn revision(&self) -> i64 {
         self.kv.mod_revision
     }
 
@@ -128,7 +128,7 @@ impl WatchRequest {
 
 impl WatchResponse {
     /// A progress notification.
-    fn is_progress(&self) -> bool {
+    pub(super) fn is_progress(&self) -> bool {
         !self.created && !self.canceled && self.events.is_empty()
     }
 
