@@ -3,7 +3,9 @@
 //! An *online* judge is fed operation by operation, in the order of the calls, and holds only what later operations may need. Its
 //! verdict is that of the check of the whole history, or unknown with the bound that was hit.
 //!
-//! * [`etcd::online`](crate::etcd::online) judges etcd's own operations by the order of revisions, with watches and leases.
+//! * [`etcd::online`](crate::etcd::online) judges etcd's own operations by the order of revisions, with watches and leases;
+//! * [`etcd::OnlineLock`](crate::etcd::OnlineLock) judges what the order of changes says of a lock;
+//! * [`txn::Lists`](crate::txn::Lists) judges transactions that append to lists.
 
 use crate::{Verdict, Violation};
 

@@ -79,6 +79,7 @@ impl Client {
                 Outcome::Refused
             }
             Err(_) => {
+                self.recorder.abandon(id);
                 self.recorder.count(sent, End::Unknown);
                 self.renumber();
                 // A member that is down would otherwise fill the history with questions to nobody.

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use quorate_jepsen::Verdict;
 use quorate_jepsen::etcd::EtcdHistory;
 use quorate_jepsen::explain::{Band, Picture, html};
+use quorate_jepsen::format::jepsen::{Answer, Ask};
 use quorate_jepsen::format::lines;
+use quorate_jepsen::{History, Verdict};
 
 use crate::judge::Check;
 use crate::plot::Plots;
@@ -36,6 +37,17 @@ pub fn append_history(folder: &Path, history: &EtcdHistory) -> io::Result<()> {
     append(&folder.join("history.jsonl"), history)
 }
 
+/// Adds a part of the operations by name.
+pub fn append_named(folder: &Path, history: &History<Ask, Answer>) -> io::Result<()> {
+    if history.operations.is_empty() {
+        return Ok(());
+    }
+    let file = File::options().create(true).append(true).open(folder.join("operations.jsonl"))?;
+    let mut to = BufWriter::new(file);
+    lines::write_named(history, &mut to)?;
+    to.flush()
+}
+
 /// Adds requests to a file.
 pub fn append(file: &Path, history: &EtcdHistory) -> io::Result<()> {
     if history.operations.operations.is_empty() && history.watches.is_empty() {
@@ -55,11 +67,7 @@ pub fn write(
     timeline: &Timeline,
     summary: &serde_json::Value,
 ) -> io::Result<()> {
-    if !seen.named.operations.is_empty() {
-        let mut to = BufWriter::new(File::create(folder.join("operations.jsonl"))?);
-        lines::write_named(&seen.named, &mut to)?;
-        to.flush()?;
-    }
+    append_named(folder, &seen.named)?;
     let mut nemesis = File::create(folder.join("nemesis.jsonl"))?;
     for band in bands {
         writeln!(

@@ -1,6 +1,6 @@
 //! What the history of a run is worth: one check for the order of revisions, and one for what the workload means.
 
-use quorate_jepsen::etcd::{self, EtcdHistory, Keys, Options, Range, Reply, Request, Store};
+use quorate_jepsen::etcd::{self, EtcdHistory, Hold, Keys, Options, Range, Reply, Request, Store};
 use quorate_jepsen::explain::Picture;
 use quorate_jepsen::format::Recording;
 use quorate_jepsen::report::{ModelName, Settings, judge};
@@ -70,7 +70,8 @@ pub fn judge_all(seen: &Seen, initial: &Store, context: &Context) -> Vec<Check> 
     checks
 }
 
-fn options(initial: &Store, context: &Context) -> Options {
+/// What the check of revisions may assume.
+pub fn options(initial: &Store, context: &Context) -> Options {
     Options {
         initial: initial.clone(),
         // A clock that runs twice as fast ends leases after half of their time.
@@ -139,24 +140,24 @@ fn locks(seen: &Seen, initial: &Store, context: &Context, checks: &mut Vec<Check
     let overlaps = etcd::overlaps(&seen.holds);
     let mut check = named(seen, "no two clients believe to own the lock at once", ModelName::Mutex);
     if let (Some((first, second)), Verdict::Invalid(_)) = (overlaps.first(), &check.verdict) {
-        let [first, second] = [first, second].map(|hold| &seen.holds[*hold]);
-        let seconds = |at: u64| at as f64 / TICKS_PER_SECOND as f64;
-        check.why.insert(
-            0,
-            format!(
-                "process {} owned the lock from {:.3} s on and believed so until {:.3} s, but its lease had ended: \
-                 process {} owned it from {:.3} s on. That is so with every lock that rests on a lease ({} times in \
-                 this run); a resource must demand the lock's token: see --fenced",
-                first.process,
-                seconds(first.acquired),
-                seconds(first.released),
-                second.process,
-                seconds(second.acquired),
-                overlaps.len(),
-            ),
-        );
+        check.why.insert(0, beliefs(&seen.holds[*first], &seen.holds[*second], overlaps.len()));
     }
     checks.push(check);
+}
+
+/// Two clients that believed to own a lock at once.
+pub fn beliefs(first: &Hold, second: &Hold, times: usize) -> String {
+    let seconds = |at: u64| at as f64 / TICKS_PER_SECOND as f64;
+    format!(
+        "process {} owned the lock from {:.3} s on and believed so until {:.3} s, but its lease had ended: process {} owned \
+         it from {:.3} s on. That is so with every lock that rests on a lease ({times} times in this run); a resource must \
+         demand the lock's token: see --fenced",
+        first.process,
+        seconds(first.acquired),
+        seconds(first.released),
+        second.process,
+        seconds(second.acquired),
+    )
 }
 
 fn verdict_of(result: Result<(), Violation>) -> Verdict {

@@ -1,360 +1,317 @@
 //! Checking while it runs, with bounded memory.
 //!
-//! Every few seconds the clients pause until nothing is under way, and everything is read. What was answered up to
-//! then is a history of its own: it begins with the state that the one before has ended with, and is forgotten when
-//! it is found valid. The read at the end makes that state certain: which write of unknown outcome made a revision
-//! may be a guess, but no guess outlives its window. Such writes are kept until their value is read or their condition
-//! can never hold again, because they may still happen.
+//! Every few seconds everything is read once, and what is over by then goes to the judges of `quorate-jepsen` that take a
+//! history as it comes: [`Online`] judges the order of revisions, with watches and leases, of every workload; [`Lists`] the
+//! transactions of `append`; [`OnlineLock`] the promises of a lock. They hold what is not certain yet, the present keys, and
+//! the writes that may still happen, and forget the rest, which is on the disk. Nobody waits for them.
 //!
-//! Memory is bounded: one window, the present keys, and the writes of the last minute that may still happen, [`OPEN_MAX`] at
-//! most. Older ones are put aside in a file and recalled should a window make no sense without them. A window with more
-//! of unknown outcome than can be tried is not decided: the next one begins with what was read at its end, and the verdict
-//! on the run is unknown and says why. Whatever has been judged is on the disk.
-//!
-//! Only the order of revisions is judged in this way. Of the workload `wr` it says all: each transaction writes, or only
-//! reads again, at one revision under the condition that none of its keys has changed since it read them, so it happened
-//! at that revision, and the order of revisions that explains every answer is an order of the transactions in real time.
-//! The others need what this forgets: lists that grow (`append`), streams and leases that outlive a window.
+//! The read is what makes a state certain: which write of unknown outcome made a revision may be a guess, but what came
+//! of it is seen. Writes that may still happen are kept, [`OPEN_MAX`] at most; older ones are put aside in a file and
+//! recalled should a part make no sense without them.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use quorate_jepsen::etcd::{
-    self, Bytes, Compare, EtcdHistory, KeyValue, Keys, Log, Options, Range, Relation, Reply, Request,
-    Response, Store, Target, Txn,
-};
+use quorate_jepsen::etcd::online::{Aside, Online};
+use quorate_jepsen::etcd::{EtcdHistory, Hold, OnlineLock, Options, Request, Response, overlaps};
 use quorate_jepsen::format::{Format, ReadOptions, Recording};
-use quorate_jepsen::{Operation, Verdict};
+use quorate_jepsen::online::Bounds;
+use quorate_jepsen::txn::Lists;
+use quorate_jepsen::{Operation, Verdict, Violation};
 
 use crate::folder;
-use crate::judge::MEMBERS_NEVER_GO_BACK;
-use crate::record::TICKS_PER_SECOND;
+use crate::judge::{Check, beliefs};
+use crate::record::Seen;
+use crate::workload::{Context, Workload, lock_prefix};
 
-/// What is known at the end of the last window.
+/// The judges of a run.
 pub struct Live {
-    store: Store,
-    keys: BTreeMap<Bytes, KeyValue>,
-    open: Vec<Operation<Request, Response>>,
-    /// How many of them are kept.
-    open_max: usize,
-    /// How many of them have been put aside, and where they are.
-    aside: usize,
-    file: PathBuf,
-    /// Windows that could not be decided, and why the last of them could not.
-    undecided: usize,
-    why: String,
-    /// Operations judged so far.
-    pub judged: usize,
-    /// Windows judged so far.
-    pub windows: usize,
-    /// Stale reads from before a window, which cannot be judged any more.
-    pub skipped: usize,
+    revisions: Online,
+    lists: Option<Lists>,
+    lock: Option<Lock>,
+    /// Parts judged so far.
+    pub parts: usize,
+}
+
+/// The judges of a lock.
+struct Lock {
+    online: OnlineLock,
+    fenced: bool,
+    verdict: Option<Violation>,
+    /// Holds that may overlap with others that are not over yet, and the first two that did.
+    holds: Vec<Hold>,
+    overlap: Option<(Hold, Hold)>,
+    overlaps: usize,
 }
 
 impl Live {
-    /// Before the first window. The file is for what is put aside.
-    pub fn new(initial: &Store, file: PathBuf) -> Live {
-        let range = Request::Range(Range::of(Keys::all()));
-        let kvs = match initial.clone().execute(&range).map(|applied| applied.expected.into_reply()) {
-            Ok(etcd::Reply::Range { kvs, .. }) => kvs,
-            _ => Vec::new(),
-        };
-        Live {
-            store: initial.clone(),
-            keys: kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
-            open: Vec::new(),
-            open_max: OPEN_MAX,
-            aside: 0,
-            file,
-            undecided: 0,
-            why: String::new(),
-            judged: 0,
-            windows: 0,
-            skipped: 0,
-        }
-    }
-
-    /// Judges what came since the last window.
-    pub fn judge(&mut self, window: &EtcdHistory) -> Verdict {
-        let is_past = |operation: &Operation<Request, Response>| {
-            let revision = operation.output().map_or(0, |response| response.revision);
-            matches!(&operation.input, Request::Range(range) if range.serializable)
-                && revision > 0
-                && revision < self.store.revision()
-        };
-        let judged = window.operations.operations.iter().filter(|operation| !is_past(operation)).cloned();
-        let judged: Vec<_> = judged.collect();
-        self.skipped += window.operations.operations.len() - judged.len();
-        let operations: Vec<_> = self.open.drain(..).chain(judged).collect();
-        self.judged += window.operations.operations.len();
-        self.windows += 1;
-        let history = EtcdHistory { operations: operations.into_iter().collect(), watches: Vec::new() };
-        let options = Options {
-            initial: self.store.clone(),
-            members_never_go_back: MEMBERS_NEVER_GO_BACK,
-            ..Options::default()
-        };
-        let (mut verdict, mut log) = etcd::check_with_log(&history, &options);
-        if verdict.is_invalid() && self.aside > 0 {
-            // Perhaps a request happened that nobody expected to happen any more.
-            match self.recall() {
-                Ok(recalled) => {
-                    let all = recalled.into_iter().chain(history.operations.operations.iter().cloned());
-                    let all = EtcdHistory { operations: all.collect(), watches: Vec::new() };
-                    (verdict, log) = etcd::check_with_log(&all, &options);
-                }
-                Err(error) => {
-                    verdict = Verdict::Unknown(format!("{}: {error}", self.file.display()));
-                }
-            }
-        }
-        match verdict {
-            Verdict::Valid => {
-                self.advance(&log);
-                self.keep_open(history);
-                Verdict::Valid
-            }
-            Verdict::Invalid(violation) => Verdict::Invalid(violation),
-            Verdict::Unknown(why) => self.undecided(why, history),
-        }
-    }
-
-    /// Leaves a window undecided, and begins the next one with what was read at its end, if everything was.
-    fn undecided(&mut self, why: String, history: EtcdHistory) -> Verdict {
-        let Some((revision, kvs)) = read_of_everything(&history) else { return Verdict::Unknown(why) };
-        self.keys = kvs.iter().map(|kv| (kv.key.clone(), kv.clone())).collect();
-        self.store = Store::at(revision, kvs.iter().cloned());
-        (self.undecided, self.why) = (self.undecided + 1, why);
-        self.keep_open(history);
-        Verdict::Valid
-    }
-
-    /// The verdict on all windows.
-    pub fn outcome(&self) -> Verdict {
-        if self.undecided == 0 {
-            return Verdict::Valid;
-        }
-        Verdict::Unknown(format!(
-            "{} of {} windows could not be decided: {}",
-            self.undecided, self.windows, self.why
-        ))
-    }
-
-    /// Keeps the writes of a window that may still happen, the latest at hand and the others in the file.
-    fn keep_open(&mut self, history: EtcdHistory) {
-        let now = history.operations.operations.iter().map(|operation| operation.call).max().unwrap_or(0);
-        let mut open: Vec<_> = history.operations.operations;
-        open.retain(|operation| {
-            operation.returned.is_none() && operation.input.may_write() && !self.is_settled(&operation.input)
+    /// Before anything was asked. The file is for what is put aside.
+    pub fn new(options: Options, context: &Context, file: PathBuf) -> Live {
+        let bounds = Bounds { open: OPEN_MAX, past_bytes: PAST_BYTES, ..Bounds::default() };
+        let lock = (context.workload == Workload::Lock).then(|| Lock {
+            online: OnlineLock::new(lock_prefix(), options.initial.revision()),
+            fenced: context.fenced,
+            verdict: None,
+            holds: Vec::new(),
+            overlap: None,
+            overlaps: 0,
         });
-        let old = open.iter().filter(|operation| operation.call + OPEN_TICKS < now).count();
-        let excess = old.max(open.len().saturating_sub(self.open_max));
-        // In the order of their calls: whatever was kept before stands in front.
-        let aside: Vec<_> = open.drain(..excess).collect();
-        self.open = open;
-        self.aside += aside.len();
-        let aside = EtcdHistory { operations: aside.into_iter().collect(), watches: Vec::new() };
-        if let Err(error) = folder::append(&self.file, &aside) {
-            self.why = format!("{}: {error}", self.file.display());
-            self.undecided += 1;
+        let mut revisions = Online::new(options, bounds).with_aside(Box::new(File { path: file }));
+        if lock.is_some() {
+            revisions = revisions.with_changes();
+        }
+        let of_lists = Bounds { part: TRANSACTIONS, ..bounds };
+        let lists = (context.workload == Workload::Append).then(|| Lists::new(of_lists));
+        Live { revisions, lists, lock, parts: 0 }
+    }
+
+    /// Judges what is over. Whatever comes later is called at `now` or later.
+    pub fn judge(&mut self, seen: Seen, now: u64) -> bool {
+        self.parts += 1;
+        let now_named = seen.frontier_named;
+        self.push(seen);
+        self.revisions.settle(now);
+        if let Some(lists) = &mut self.lists {
+            lists.settle(now_named);
+        }
+        let revision = self.revisions.revision();
+        if let Some(lock) = &mut self.lock {
+            lock.settle(self.revisions.take_changes(), revision);
+        }
+        !self.is_refuted()
+    }
+
+    fn push(&mut self, seen: Seen) {
+        // What watches show bounds what is called afterwards.
+        seen.etcd.watches.into_iter().for_each(|stream| self.revisions.push_watch(stream));
+        seen.etcd.operations.operations.into_iter().for_each(|operation| self.revisions.push(operation));
+        if let Some(lists) = &mut self.lists {
+            seen.named.operations.into_iter().for_each(|operation| lists.push(operation));
+        }
+        if let Some(lock) = &mut self.lock {
+            seen.claims.into_iter().for_each(|hold| lock.online.claim(hold));
+            seen.accepted.into_iter().for_each(|accepted| lock.online.accept(accepted));
+            lock.add_holds(seen.holds);
         }
     }
 
-    /// Reads what was put aside.
-    fn recall(&self) -> Result<Vec<Operation<Request, Response>>, String> {
-        let text = std::fs::read_to_string(&self.file).map_err(|error| error.to_string())?;
+    /// Whether somebody is refuted, or cannot go on.
+    fn is_refuted(&self) -> bool {
+        self.revisions.verdict().is_some()
+            || self.lists.as_ref().is_some_and(|lists| lists.verdict().is_some())
+            || self.lock.as_ref().is_some_and(|lock| lock.verdict.is_some() || lock.is_convicted())
+    }
+
+    /// The verdicts, when nothing comes any more.
+    pub fn conclude(mut self, rest: Seen) -> Vec<Check> {
+        self.push(rest);
+        let verdict = self.revisions.conclude();
+        let (pushed, _) = self.revisions.progress();
+        let mut check = Check::of("the order of revisions explains every answer, as they came", verdict);
+        if check.verdict.is_valid() {
+            check.why = vec![format!(
+                "{pushed} operations in {} parts, {} held at most",
+                self.parts,
+                self.revisions.peak()
+            )];
+        }
+        let mut checks = vec![check];
+        if let Some(mut lists) = self.lists {
+            let name = "transactions over lists are strictly serializable, as they came";
+            let mut check = Check::of(name, lists.conclude());
+            if check.verdict.is_valid() {
+                let (pushed, _) = lists.progress();
+                check.why = vec![format!("{pushed} transactions, {} held at most", lists.peak())];
+            }
+            checks.push(check);
+        }
+        if let Some(lock) = self.lock {
+            checks.extend(lock.conclude(self.revisions.take_changes(), self.revisions.revision()));
+        }
+        checks
+    }
+
+    /// For the progress line.
+    pub fn progress(&self) -> String {
+        let (pushed, judged) = self.revisions.progress();
+        let open = self.revisions.open();
+        format!("{judged} judged, {} held, {open} may still happen", pushed - judged)
+    }
+}
+
+impl Lock {
+    fn settle(&mut self, changes: Vec<quorate_jepsen::etcd::Change>, revision: i64) {
+        if self.verdict.is_none() {
+            self.verdict = self.online.settle(changes, revision).err();
+        }
+    }
+
+    /// Adds beliefs that have ended, and forgets those that cannot overlap with what comes.
+    fn add_holds(&mut self, holds: Vec<Hold>) {
+        let fresh = holds.len();
+        self.holds.extend(holds);
+        if fresh == 0 {
+            return;
+        }
+        let found = overlaps(&self.holds);
+        self.overlaps += found.len();
+        if let Some((first, second)) = found.first().filter(|_| self.overlap.is_none()) {
+            self.overlap = Some((self.holds[*first].clone(), self.holds[*second].clone()));
+        }
+        // Of those counted, only the one that reaches farthest may overlap with another.
+        let farthest = self.holds.iter().max_by_key(|hold| hold.released).cloned();
+        self.holds = farthest.into_iter().collect();
+    }
+
+    /// Without tokens, beliefs are what counts.
+    fn is_convicted(&self) -> bool {
+        !self.fenced && self.overlap.is_some()
+    }
+
+    fn conclude(mut self, changes: Vec<quorate_jepsen::etcd::Change>, revision: i64) -> Vec<Check> {
+        self.settle(changes, revision);
+        let late = match (&self.verdict, self.online.finish()) {
+            (None, Ok(late)) => late,
+            (None, Err(violation)) => {
+                self.verdict = Some(violation);
+                0
+            }
+            (Some(_), _) => 0,
+        };
+        let verdict = match self.verdict {
+            Some(violation) => Verdict::Invalid(violation),
+            None if late > 0 => Verdict::Unknown(format!("{late} claims were told of too late to be judged")),
+            None => Verdict::Valid,
+        };
+        let name = if self.fenced {
+            "the owner of the lock is the oldest key there is, and no token is accepted after a newer one"
+        } else {
+            "the owner of the lock is the oldest key there is"
+        };
+        let mut checks = vec![Check::of(name, verdict)];
+        if !self.fenced {
+            let name = "no two clients believe to own the lock at once";
+            checks.push(match &self.overlap {
+                Some((first, second)) => {
+                    let sentence = beliefs(first, second, self.overlaps);
+                    let violation = Violation { rule: "lock-beliefs", sentence, operations: Vec::new() };
+                    Check::of(name, Verdict::Invalid(violation))
+                }
+                None => Check::of(name, Verdict::Valid),
+            });
+        }
+        checks
+    }
+}
+
+/// A file for the writes that may still happen and are too many.
+struct File {
+    path: PathBuf,
+}
+
+impl Aside for File {
+    fn put(&mut self, writes: Vec<Operation<Request, Response>>) -> Result<(), String> {
+        let writes = EtcdHistory { operations: writes.into_iter().collect(), watches: Vec::new() };
+        folder::append(&self.path, &writes).map_err(|error| failed(&self.path, &error))
+    }
+
+    fn recall(&mut self) -> Result<Vec<Operation<Request, Response>>, String> {
+        let text = std::fs::read_to_string(&self.path).map_err(|error| failed(&self.path, &error))?;
         match quorate_jepsen::format::read(&text, Some(Format::Etcd), ReadOptions::default()) {
             Ok(Recording::Etcd(history)) => Ok(history.history().operations.operations),
-            Ok(_) => Err("it holds something else".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(_) => Err(failed(&self.path, &"it holds something else")),
+            Err(error) => Err(failed(&self.path, &error)),
         }
-    }
-
-    /// How many writes may still happen.
-    pub fn open(&self) -> usize {
-        self.open.len()
-    }
-
-    /// Whether a write has surely happened, or surely will not any more.
-    fn is_settled(&self, request: &Request) -> bool {
-        self.is_read(request) || matches!(request, Request::Txn(txn) if self.is_impossible(txn))
-    }
-
-    /// Whether a transaction demands a state that has passed, and does nothing otherwise.
-    fn is_impossible(&self, txn: &Txn) -> bool {
-        let passed = |compare: &Compare| match (compare.result, &compare.target) {
-            // A key never has the revision of an old change again.
-            (Relation::Equal, Target::Mod(revision @ 1..)) if compare.keys.range_end.is_empty() => {
-                self.keys.get(&compare.keys.key).is_none_or(|kv| kv.mod_revision != *revision)
-            }
-            _ => false,
-        };
-        txn.compares.iter().any(passed) && !txn.failure.iter().any(Request::may_write)
-    }
-
-    /// Whether a write has surely happened: values are never written twice.
-    fn is_read(&self, request: &Request) -> bool {
-        match request {
-            Request::Put(put) => {
-                !put.value.is_empty() && self.keys.get(&put.key).is_some_and(|kv| kv.value == put.value)
-            }
-            Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|request| self.is_read(request)),
-            _ => false,
-        }
-    }
-
-    /// Goes on to the state after a window.
-    fn advance(&mut self, log: &Log) {
-        for event in log.changes.iter().flat_map(|change| &change.events) {
-            if event.deleted {
-                self.keys.remove(&event.kv.key);
-            } else {
-                self.keys.insert(event.kv.key.clone(), event.kv.clone());
-            }
-        }
-        let revision = log.changes.last().map_or(self.store.revision(), |change| change.revision);
-        self.store = Store::at(revision, self.keys.values().cloned());
     }
 }
 
-/// The last answer that shows all keys.
-fn read_of_everything(history: &EtcdHistory) -> Option<(i64, &[KeyValue])> {
-    history.operations.operations.iter().rev().find_map(|operation| {
-        let response = operation.output()?;
-        match (&operation.input, &response.result) {
-            (Request::Range(range), Ok(Reply::Range { kvs, more: false, .. }))
-                if *range == Range::of(Keys::all()) =>
-            {
-                Some((response.revision, kvs.as_slice()))
-            }
-            _ => None,
-        }
-    })
+fn failed(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("{}: {error}", path.display())
 }
 
-/// How many writes of unknown outcome are kept at hand, and for how long: a minute.
-const OPEN_MAX: usize = 1024;
-const OPEN_TICKS: u64 = 60 * TICKS_PER_SECOND;
+/// How many writes of unknown outcome are kept at hand.
+const OPEN_MAX: usize = 4096;
+/// How much is kept of what was, for stale reads and watches of members that lag: that of some minutes.
+const PAST_BYTES: usize = 4 << 20;
+/// How many transactions make a part, and how long a list is not used before it is forgotten.
+const TRANSACTIONS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
-    use quorate_jepsen::etcd::Put;
+    use quorate_jepsen::etcd::{KeyValue, Put, Range, Reply, Store};
 
     use super::*;
 
-    fn live() -> Live {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("quorate-test-aside-{}-{number}", std::process::id());
-        Live::new(&Store::new(), std::env::temp_dir().join(name))
+    fn seen(operations: Vec<Operation<Request, Response>>) -> Seen {
+        let etcd = EtcdHistory { operations: operations.into_iter().collect(), watches: Vec::new() };
+        Seen { etcd, ..Seen::default() }
     }
 
-    impl Drop for Live {
-        fn drop(&mut self) {
-            // There is none unless something was put aside.
-            let _ = std::fs::remove_file(&self.file);
-        }
+    fn put(at: u64, value: &str, revision: Option<i64>) -> Operation<Request, Response> {
+        let output = revision.map(|revision| Response::at(revision, Reply::Put { previous: None }));
+        let returned = output.map(|output| quorate_jepsen::Returned { at: at + 1, output });
+        Operation { process: 1, call: at, input: Request::Put(Put::new("k", value)), returned }
     }
 
-    fn put(history: &mut EtcdHistory, at: u64, value: &str, revision: Option<i64>) {
-        let id = history.operations.invoke(1, at, Request::Put(Put::new("k", value)));
-        if let Some(revision) = revision {
-            history.operations.ok(id, at + 1, Response::at(revision, Reply::Put { previous: None }));
-        }
-    }
-
-    fn get(history: &mut EtcdHistory, at: u64, kv: KeyValue, revision: i64) {
-        let id = history.operations.invoke(1, at, Request::Range(Range::key("k")));
+    fn get(at: u64, value: &str, mod_revision: i64, version: i64) -> Operation<Request, Response> {
+        let kv = KeyValue {
+            key: "k".into(),
+            value: value.into(),
+            create_revision: 2,
+            mod_revision,
+            version,
+            lease: 0,
+        };
         let reply = Reply::Range { kvs: vec![kv], more: false, count: 1 };
-        history.operations.ok(id, at + 1, Response::at(revision, reply));
+        let returned =
+            Some(quorate_jepsen::Returned { at: at + 1, output: Response::at(mod_revision, reply) });
+        Operation { process: 1, call: at, input: Request::Range(Range::key("k")), returned }
     }
 
-    fn kv(value: &str, mod_revision: i64, version: i64) -> KeyValue {
-        KeyValue { key: "k".into(), value: value.into(), create_revision: 2, mod_revision, version, lease: 0 }
-    }
-
-    #[test]
-    fn a_window_begins_with_the_state_and_the_open_writes_of_the_one_before() {
-        let mut live = live();
-        let mut first = EtcdHistory::default();
-        put(&mut first, 10, "1", Some(2));
-        put(&mut first, 20, "2", None);
-        assert_eq!(live.judge(&first), Verdict::Valid);
-        // The write that was lost happens now, and only once.
-        let mut second = EtcdHistory::default();
-        get(&mut second, 30, kv("1", 2, 1), 2);
-        get(&mut second, 40, kv("2", 3, 2), 3);
-        assert_eq!(live.judge(&second), Verdict::Valid, "its value is read at the end of the window");
-        let mut third = EtcdHistory::default();
-        get(&mut third, 50, kv("2", 4, 3), 4);
-        assert!(live.judge(&third).is_invalid(), "it cannot happen again");
+    fn live(name: &str, workload: Workload) -> Live {
+        let context = Context::new(workload, 1, Duration::ZERO);
+        let name = format!("quorate-test-aside-{}-{name}", std::process::id());
+        let options = Options { initial: Store::new(), ..Options::default() };
+        Live::new(options, &context, std::env::temp_dir().join(name))
     }
 
     #[test]
     fn a_write_that_was_put_aside_is_remembered_when_it_happens_at_last() {
-        for (value, valid) in [("lost 0", true), ("lost 1", true), ("never written", false)] {
-            let mut live = live();
-            live.open_max = 1;
-            let mut first = EtcdHistory::default();
-            put(&mut first, 10, "1", Some(2));
-            put(&mut first, 20, "lost 0", None);
-            put(&mut first, 30, "lost 1", None);
-            assert_eq!(live.judge(&first), Verdict::Valid);
-            assert_eq!((live.open(), live.aside), (1, 1));
-            let mut second = EtcdHistory::default();
-            get(&mut second, 40, kv(value, 3, 2), 3);
-            let verdict = live.judge(&second);
-            assert_eq!(verdict.is_valid(), valid, "{value}: {verdict:?}");
-            assert_eq!(verdict.is_invalid(), !valid, "{value}: {verdict:?}");
+        for (name, value, valid) in
+            [("first", "lost 0", true), ("last", "lost 5000", true), ("none", "never", false)]
+        {
+            let mut live = live(name, Workload::Kv);
+            let mut first = vec![put(10, "1", Some(2))];
+            first.extend((0..5001).map(|number| put(20 + number, &format!("lost {number}"), None)));
+            first.push(get(6000, "1", 2, 1));
+            assert!(live.judge(seen(first), 7000));
+            assert_eq!(live.revisions.open(), OPEN_MAX, "the others are in the file");
+            assert_eq!(live.judge(seen(vec![get(8000, value, 3, 2)]), 9000), valid, "{name}");
+            let checks = live.conclude(Seen::default());
+            assert_eq!(checks[0].verdict.is_valid(), valid, "{name}: {}", checks[0].verdict);
+            let file = std::env::temp_dir().join(format!("quorate-test-aside-{}-{name}", std::process::id()));
+            std::fs::remove_file(file).expect("something was put aside");
         }
     }
 
     #[test]
-    fn after_a_window_that_is_not_decided_the_next_begins_with_what_was_read() {
-        let mut live = live();
-        let mut first = EtcdHistory::default();
-        let id = first.operations.invoke(9, 10, Request::Range(Range::of(Keys::all())));
-        let reply = Reply::Range { kvs: vec![kv("1", 5, 2)], more: false, count: 1 };
-        first.operations.ok(id, 11, Response::at(5, reply));
-        assert_eq!(live.undecided("too much".to_owned(), first), Verdict::Valid, "it goes on");
-        assert!(matches!(live.outcome(), Verdict::Unknown(_)), "but is not decided");
-        let mut second = EtcdHistory::default();
-        put(&mut second, 20, "2", Some(6));
-        get(&mut second, 30, kv("2", 6, 3), 6);
-        assert_eq!(live.judge(&second), Verdict::Valid);
-        let mut third = EtcdHistory::default();
-        get(&mut third, 40, kv("1", 5, 2), 6);
-        assert!(live.judge(&third).is_invalid());
-    }
-
-    #[test]
-    fn a_transaction_whose_condition_has_passed_is_not_kept() {
-        let mut live = live();
-        let mut first = EtcdHistory::default();
-        put(&mut first, 10, "1", Some(2));
-        put(&mut first, 12, "2", Some(3));
-        for revision in [2, 3] {
-            let compare =
-                Compare { keys: Keys::one("k"), result: Relation::Equal, target: Target::Mod(revision) };
-            let success = vec![Request::Put(Put::new("k", "3"))];
-            let txn = Txn { compares: vec![compare], success, failure: Vec::new() };
-            first.operations.invoke(7, 15, Request::Txn(txn));
+    fn two_beliefs_at_once_are_told_and_forgotten_otherwise() {
+        let hold = |process: u64, acquired: u64, released: u64| Hold {
+            process,
+            key: "lock/1".into(),
+            token: 2,
+            revision: 9,
+            acquired,
+            released,
+        };
+        let mut live = live("lock", Workload::Lock);
+        let lock = live.lock.as_mut().expect("it is one");
+        for number in 0..100 {
+            lock.add_holds(vec![hold(number, number * 10, number * 10 + 9)]);
+            assert!(!lock.is_convicted() && lock.holds.len() == 1);
         }
-        assert_eq!(live.judge(&first), Verdict::Valid);
-        assert_eq!(live.open(), 1);
-    }
-
-    #[test]
-    fn what_an_earlier_window_has_acknowledged_is_not_forgotten() {
-        let mut live = live();
-        let mut first = EtcdHistory::default();
-        put(&mut first, 10, "1", Some(2));
-        put(&mut first, 20, "2", Some(3));
-        assert_eq!(live.judge(&first), Verdict::Valid);
-        let mut second = EtcdHistory::default();
-        get(&mut second, 30, kv("1", 2, 1), 3);
-        assert!(live.judge(&second).is_invalid());
+        lock.add_holds(vec![hold(7, 995, 1005)]);
+        assert!(lock.is_convicted());
     }
 }

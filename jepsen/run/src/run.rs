@@ -120,14 +120,16 @@ impl Run<'_> {
         let recovered = self.recover(cluster.as_ref(), wire, &mut compared).await?;
         let seen = self.recorder.take();
         folder::append_history(&self.folder, &seen.etcd).map_err(|error| format!("the history: {error}"))?;
-        let mut checks = match live {
-            None => judge::judge_all(&seen, &self.initial, &self.context),
-            Some((mut live, Verdict::Valid)) => {
-                let last = live.judge(&seen.etcd);
-                let verdict = if last.is_valid() { live.outcome() } else { last };
-                vec![live_check(verdict, &live)]
+        let (seen, mut checks) = match live {
+            None => {
+                let checks = judge::judge_all(&seen, &self.initial, &self.context);
+                (seen, checks)
             }
-            Some((live, verdict)) => vec![live_check(verdict, &live)],
+            Some(live) => {
+                folder::append_named(&self.folder, &seen.named)
+                    .map_err(|error| format!("the operations: {error}"))?;
+                (Seen::default(), live.conclude(seen))
+            }
         };
         checks.extend([recovered, compared.check()]);
         // The members' processes end here, before anybody waits for the report.
@@ -186,16 +188,17 @@ impl Run<'_> {
     }
 
     /// Shows progress until the time is over, somebody interrupts, or a live check fails.
-    async fn follow(&self) -> Result<Option<(Live, Verdict)>, String> {
+    async fn follow(&self) -> Result<Option<Live>, String> {
         let bar = progress(self.options.time);
-        let mut live =
-            self.options.verify_live.map(|_| Live::new(&self.initial, self.folder.join("unknown.jsonl")));
+        let options = || judge::options(&self.initial, &self.context);
+        let aside = || self.folder.join("unknown.jsonl");
+        let mut live = self.options.verify_live.map(|_| Live::new(options(), &self.context, aside()));
         let window = Duration::from_secs_f64(self.options.verify_live.unwrap_or(1e7));
         let (begun, mut checked) = (self.recorder.elapsed(), self.recorder.elapsed());
-        let mut verdict = Verdict::Valid;
+        let mut goes_on = true;
         let interrupted = interrupted();
         tokio::pin!(interrupted);
-        while verdict.is_valid() {
+        while goes_on {
             let elapsed = self.recorder.elapsed() - begun;
             if elapsed.as_secs_f64() >= self.options.time {
                 break;
@@ -209,35 +212,29 @@ impl Run<'_> {
             if let Some(live) = &mut live
                 && self.recorder.elapsed() - checked >= window
             {
-                verdict = self.judge_window(live).await?;
+                goes_on = self.judge_part(live).await?;
                 checked = self.recorder.elapsed();
             }
         }
         bar.finish_and_clear();
-        Ok(live.map(|live| (live, verdict)))
+        Ok(live)
     }
 
-    /// Ends a window, if everything can be read at its end; else it goes on.
-    async fn judge_window(&self, live: &mut Live) -> Result<Verdict, String> {
-        let seen = {
-            let _quiet = self.context.quiesce().await;
-            let everything = Request::Range(Range::of(Keys::all()));
-            if self.observer.ask(everything).await.reply().is_none() {
-                return Ok(Verdict::Valid);
-            }
-            self.recorder.take()
-        };
+    /// Judges what is over by now, with everything that is there as it was read last. False if that is enough.
+    async fn judge_part(&self, live: &mut Live) -> Result<bool, String> {
+        let everything = Request::Range(Range::of(Keys::all()));
+        self.observer.ask(everything).await;
+        let (seen, now) = self.recorder.take_over();
         folder::append_history(&self.folder, &seen.etcd).map_err(|error| format!("the history: {error}"))?;
-        Ok(live.judge(&seen.etcd))
+        folder::append_named(&self.folder, &seen.named)
+            .map_err(|error| format!("the operations: {error}"))?;
+        Ok(live.judge(seen, now))
     }
 
     fn progress_line(&self, elapsed: Duration, live: Option<&Live>) -> String {
         let [answered, unknown, refused] = self.recorder.counts();
         let rate = (answered + refused) as f64 / elapsed.as_secs_f64().max(0.1);
-        let live = live.map_or(String::new(), |live| {
-            let behind = (answered + unknown + refused).saturating_sub(live.judged as u64);
-            format!(", {} judged, {behind} to be judged, {} may still happen", live.judged, live.open())
-        });
+        let live = live.map_or(String::new(), |live| format!(", {}", live.progress()));
         let faults = self.recorder.current_faults();
         let faults = if faults.is_empty() { String::new() } else { format!(" | {faults}") };
         format!("{answered} answered ({rate:.0}/s), {unknown} unknown, {refused} refused{live}{faults}")
@@ -280,19 +277,6 @@ impl Run<'_> {
 /// A client for each member alone.
 fn each(wire: &Wire) -> Vec<Wire> {
     wire.each().map(|(_, member)| member).collect()
-}
-
-fn live_check(verdict: Verdict, live: &Live) -> Check {
-    let why = match &verdict {
-        Verdict::Valid => vec![format!(
-            "{} operations in {} windows; {} stale reads of an earlier window were not judged",
-            live.judged, live.windows, live.skipped
-        )],
-        Verdict::Invalid(violation) => vec![format!("in window {}: {}", live.windows, violation.sentence)],
-        Verdict::Unknown(reason) => vec![reason.clone()],
-    };
-    let name = "the order of revisions explains every answer, window by window";
-    Check { name, verdict, why, evidence: Vec::new(), picture: None }
 }
 
 /// Somebody wants the run to end: it is judged then, and members do not outlive it.

@@ -16,10 +16,11 @@
 //! Sources: etcd's `client/v3/concurrency/mutex.go`; Kleppmann, "How to do distributed locking", 2016; Jepsen's
 //! etcd 3.4.3 report, which calls such locks "fundamentally unsafe".
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::request::Bytes;
-use super::watch::Log;
+use super::watch::{Change, Log};
 use crate::Violation;
 
 /// A stretch of time in which a client believed to own a lock.
@@ -46,19 +47,7 @@ pub fn check_ownership(log: &Log, prefix: &[u8], holds: &[Hold]) -> Result<(), V
     let mut keys = Keys::new(log, prefix);
     for (index, hold) in holds {
         keys.advance(hold.revision);
-        let process = hold.process;
-        let owner = keys.alive.iter().min_by_key(|(_, created)| **created);
-        let wrong = match owner {
-            Some((key, created)) if *key == &hold.key && *created == hold.token => continue,
-            Some((key, created)) => format!("{key} of create revision {created} owned it"),
-            None => "nobody owned it".to_owned(),
-        };
-        let sentence = format!(
-            "process {process} was told at revision {} that {} of create revision {} owns the lock [hold {index}], \
-             but {wrong}",
-            hold.revision, hold.key, hold.token
-        );
-        return Err(Violation { rule: "lock-ownership", sentence, operations: Vec::new() });
+        keys.check_owner(index, hold)?;
     }
     Ok(())
 }
@@ -75,16 +64,7 @@ pub fn check_fencing(log: &Log, prefix: &[u8], accepted: &[Accepted]) -> Result<
     for (revision, token) in accepted {
         // The guard is evaluated on the state before the write.
         keys.advance(revision - 1);
-        let why = if token < greatest {
-            format!("after token {greatest} had been accepted")
-        } else if !keys.alive.values().any(|created| *created == token) {
-            "whose key had gone".to_owned()
-        } else {
-            greatest = token;
-            continue;
-        };
-        let sentence = format!("the resource accepted token {token} at revision {revision}, {why}");
-        return Err(Violation { rule: "lock-fencing", sentence, operations: Vec::new() });
+        keys.check_token((revision, token), &mut greatest)?;
     }
     Ok(())
 }
@@ -110,34 +90,174 @@ pub fn overlaps(holds: &[Hold]) -> Vec<(usize, usize)> {
     pairs
 }
 
+/// The promises of a lock while it is used, see [`Online`](super::online::Online): what was told and accepted is judged when
+/// the changes up to there are known.
+pub struct OnlineLock {
+    keys: Keys<'static>,
+    /// Changes that are known and not yet gone through.
+    changes: Vec<Change>,
+    /// Up to where changes were known the last time. Whoever was told something by then has said so by now.
+    until: i64,
+    claims: Vec<(usize, Hold)>,
+    claimed: usize,
+    accepted: Vec<Accepted>,
+    greatest: i64,
+    /// What was told of too late to be judged.
+    late: usize,
+}
+
+impl OnlineLock {
+    /// Before anybody holds the lock.
+    #[must_use]
+    pub fn new(prefix: &[u8], revision: i64) -> OnlineLock {
+        let keys =
+            Keys { prefix: Cow::Owned(prefix.to_vec()), alive: BTreeMap::new(), ..Keys::new(&NO_LOG, &[]) };
+        OnlineLock {
+            keys,
+            changes: Vec::new(),
+            until: revision,
+            claims: Vec::new(),
+            claimed: 0,
+            accepted: Vec::new(),
+            greatest: 0,
+            late: 0,
+        }
+    }
+
+    /// Somebody was told that it owns the lock.
+    pub fn claim(&mut self, hold: Hold) {
+        self.claims.push((self.claimed, hold));
+        self.claimed += 1;
+    }
+
+    /// The resource accepted a write.
+    pub fn accept(&mut self, accepted: Accepted) {
+        self.accepted.push(accepted);
+    }
+
+    /// The changes up to `revision` are these. Judges what was told up to where they were known the last time.
+    pub fn settle(&mut self, changes: Vec<Change>, revision: i64) -> Result<(), Violation> {
+        let until = std::mem::replace(&mut self.until, revision);
+        self.changes.extend(changes);
+        self.judge(until)
+    }
+
+    /// Judges the rest. Gives how much was told of too late to be judged.
+    pub fn finish(&mut self) -> Result<usize, Violation> {
+        self.judge(i64::MAX).map(|()| self.late)
+    }
+
+    fn judge(&mut self, until: i64) -> Result<(), Violation> {
+        let mut due: Vec<(i64, Due)> = Vec::new();
+        self.claims.retain(|(index, hold)| {
+            if hold.revision <= until {
+                due.push((hold.revision, Due::Claim(*index, hold.clone())));
+            }
+            hold.revision > until
+        });
+        self.accepted.retain(|(revision, token)| {
+            if *revision <= until {
+                // The guard is evaluated on the state before the write.
+                due.push((revision - 1, Due::Token((*revision, *token))));
+            }
+            *revision > until
+        });
+        due.sort_by_key(|(revision, _)| *revision);
+        let changes = std::mem::take(&mut self.changes);
+        let (now, later): (Vec<Change>, Vec<Change>) =
+            changes.into_iter().partition(|change| change.revision <= until);
+        self.changes = later;
+        let mut now = now.into_iter().peekable();
+        for (revision, due) in due {
+            if revision < self.keys.revision {
+                self.late += 1;
+                continue;
+            }
+            while let Some(change) = now.next_if(|change| change.revision <= revision) {
+                self.keys.apply(&change);
+            }
+            match due {
+                Due::Claim(index, hold) => self.keys.check_owner(index, &hold)?,
+                Due::Token(accepted) => self.keys.check_token(accepted, &mut self.greatest)?,
+            }
+        }
+        now.for_each(|change| self.keys.apply(&change));
+        Ok(())
+    }
+}
+
+/// What is to be judged at a revision.
+enum Due {
+    Claim(usize, Hold),
+    Token(Accepted),
+}
+
+/// No changes.
+static NO_LOG: Log = Log { changes: Vec::new(), compacted: false };
+
 /// The keys under a prefix, revision by revision.
 struct Keys<'l> {
     log: &'l Log,
-    prefix: &'l [u8],
+    prefix: Cow<'l, [u8]>,
     next: usize,
-    alive: BTreeMap<&'l Bytes, i64>,
+    alive: BTreeMap<Bytes, i64>,
+    /// Of the last change.
+    revision: i64,
 }
 
 impl<'l> Keys<'l> {
     fn new(log: &'l Log, prefix: &'l [u8]) -> Self {
-        Keys { log, prefix, next: 0, alive: BTreeMap::new() }
+        Keys { log, prefix: Cow::Borrowed(prefix), next: 0, alive: BTreeMap::new(), revision: 0 }
     }
 
     /// Goes on to the state at a revision.
     fn advance(&mut self, revision: i64) {
-        while let Some(change) = self.log.changes.get(self.next).filter(|change| change.revision <= revision)
-        {
-            for event in &change.events {
-                if !event.kv.key.as_slice().starts_with(self.prefix) {
-                    continue;
-                }
-                if event.deleted {
-                    self.alive.remove(&event.kv.key);
-                } else {
-                    self.alive.insert(&event.kv.key, event.kv.create_revision);
-                }
-            }
+        let log = self.log;
+        while let Some(change) = log.changes.get(self.next).filter(|change| change.revision <= revision) {
+            self.apply(change);
             self.next += 1;
         }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        self.revision = change.revision;
+        for event in change.events.iter().filter(|event| event.kv.key.as_slice().starts_with(&self.prefix)) {
+            if event.deleted {
+                self.alive.remove(&event.kv.key);
+            } else {
+                self.alive.insert(event.kv.key.clone(), event.kv.create_revision);
+            }
+        }
+    }
+
+    /// Whoever was told to own the lock does, in the present state.
+    fn check_owner(&self, index: usize, hold: &Hold) -> Result<(), Violation> {
+        let process = hold.process;
+        let owner = self.alive.iter().min_by_key(|(_, created)| **created);
+        let wrong = match owner {
+            Some((key, created)) if *key == hold.key && *created == hold.token => return Ok(()),
+            Some((key, created)) => format!("{key} of create revision {created} owned it"),
+            None => "nobody owned it".to_owned(),
+        };
+        let sentence = format!(
+            "process {process} was told at revision {} that {} of create revision {} owns the lock [hold {index}], \
+             but {wrong}",
+            hold.revision, hold.key, hold.token
+        );
+        Err(Violation { rule: "lock-ownership", sentence, operations: Vec::new() })
+    }
+
+    /// A token that was accepted is not behind another, and its key is there.
+    fn check_token(&self, (revision, token): Accepted, greatest: &mut i64) -> Result<(), Violation> {
+        let why = if token < *greatest {
+            format!("after token {greatest} had been accepted")
+        } else if !self.alive.values().any(|created| *created == token) {
+            "whose key had gone".to_owned()
+        } else {
+            *greatest = token;
+            return Ok(());
+        };
+        let sentence = format!("the resource accepted token {token} at revision {revision}, {why}");
+        Err(Violation { rule: "lock-fencing", sentence, operations: Vec::new() })
     }
 }

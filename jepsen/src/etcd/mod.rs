@@ -50,7 +50,7 @@ mod watch;
 mod wire;
 
 pub use hashes::{HashSeen, check_hashes};
-pub use locks::{Accepted, Hold, check_fencing, check_ownership, overlaps};
+pub use locks::{Accepted, Hold, OnlineLock, check_fencing, check_ownership, overlaps};
 pub use order::{Options, Stop, check, check_records, check_with_log};
 pub use outcome::{Error, KeyValue, Reply, Response};
 pub use records::Records;

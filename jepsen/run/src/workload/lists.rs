@@ -1,10 +1,16 @@
 //! Transactions over lists (append) or registers (wr): read all keys, then write under the condition that none of
 //! them has changed. What was read and written is one transaction, and strict serializability is promised.
 //!
+//! Lists do not grow for ever: after [`APPENDS_MAX`] appends a new one takes the place of each, and when nobody uses the old
+//! one any more, it is read a last time and deleted.
+//!
 //! Source: the workloads `append` and `wr` of Jepsen's etcd tests.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
 use quorate_jepsen::Value;
-use quorate_jepsen::etcd::{Compare, Keys, Put, Range, Relation, Reply, Request, Target, Txn};
+use quorate_jepsen::etcd::{Compare, Delete, Keys, Put, Range, Relation, Reply, Request, Target, Txn};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
@@ -23,15 +29,83 @@ type Held = (u64, i64, Vec<i64>);
 /// One transaction.
 pub async fn step(client: &Client, random: &mut StdRng, context: &Context, append: bool) {
     let steps: Vec<Step> = (0..random.random_range(1..=4))
-        .map(|_| Step {
-            key: random.random_range(0..context.keys),
-            write: random.random_bool(0.5).then(|| context.fresh()),
+        .map(|_| {
+            let key = random.random_range(0..context.keys);
+            let write = random.random_bool(0.5).then(|| context.fresh());
+            let key = if append { context.lists.take(key, context.keys, write.is_some()) } else { key };
+            Step { key, write }
         })
         .collect();
+    perform(client, &steps, append).await;
+    if append {
+        context.lists.give_back(steps.iter().map(|step| step.key));
+        if let Some(key) = context.lists.retired() {
+            perform(client, &[Step { key, write: None }], true).await;
+            client.ask(Request::Delete(Delete { keys: Keys::one(name(key)), prev_kv: false })).await;
+        }
+    }
+}
+
+/// The lists that are in use, and those that are given up.
+#[derive(Default)]
+pub struct Lists(Mutex<InUse>);
+
+#[derive(Default)]
+struct InUse {
+    /// By place: the list there, and how often it was appended to.
+    places: BTreeMap<u64, (u64, u64)>,
+    /// By list: how many steps under way use it.
+    users: BTreeMap<u64, usize>,
+    /// Lists that were replaced.
+    old: BTreeSet<u64>,
+}
+
+impl Lists {
+    /// The list at one of so many places, for one step.
+    fn take(&self, place: u64, places: u64, append: bool) -> u64 {
+        let mut lists = self.0.lock().expect("nobody panics with lists in use");
+        let (list, appends) = lists.places.entry(place).or_insert((place, 0));
+        let (mut key, mut old) = (*list, None);
+        if append && *appends == APPENDS_MAX {
+            old = Some(key);
+            key += places;
+            (*list, *appends) = (key, 0);
+        }
+        *appends += u64::from(append);
+        lists.old.extend(old);
+        *lists.users.entry(key).or_default() += 1;
+        key
+    }
+
+    /// These steps are over.
+    fn give_back(&self, keys: impl Iterator<Item = u64>) {
+        let mut lists = self.0.lock().expect("nobody panics with lists in use");
+        for key in keys {
+            let users = lists.users.get_mut(&key).expect("it was taken");
+            *users -= 1;
+            if *users == 0 {
+                lists.users.remove(&key);
+            }
+        }
+    }
+
+    /// A list that was replaced and that nobody uses, once.
+    fn retired(&self) -> Option<u64> {
+        let mut lists = self.0.lock().expect("nobody panics with lists in use");
+        let key = lists.old.iter().copied().find(|key| !lists.users.contains_key(key))?;
+        lists.old.remove(&key);
+        Some(key)
+    }
+}
+
+/// How often a list is appended to.
+const APPENDS_MAX: u64 = 128;
+
+async fn perform(client: &Client, steps: &[Step], append: bool) {
     let recorder = client.recorder();
-    let asked = described(&steps, append, None);
+    let asked = described(steps, append, None);
     let id = recorder.begin(client.process(), "txn", None, asked.clone());
-    let Some(mut held) = read_all(client, &steps).await else {
+    let Some(mut held) = read_all(client, steps).await else {
         // Reads alone change nothing, whatever became of them.
         return recorder.end(id, false, asked);
     };
@@ -41,7 +115,7 @@ pub async fn step(client: &Client, random: &mut StdRng, context: &Context, appen
         target: Target::Mod(*revision),
     });
     let compares = compares.collect();
-    let found = described(&steps, append, Some(&mut held));
+    let found = described(steps, append, Some(&mut held));
     let written: Vec<u64> = steps.iter().filter(|step| step.write.is_some()).map(|step| step.key).collect();
     let success = held.iter().filter(|(key, ..)| written.contains(key)).map(|(key, _, numbers)| {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
@@ -54,7 +128,7 @@ pub async fn step(client: &Client, random: &mut StdRng, context: &Context, appen
     }
     let txn = Txn { compares, success, failure: Vec::new() };
     match client.ask(Request::Txn(txn)).await {
-        Outcome::Unknown => {}
+        Outcome::Unknown => recorder.leave(id),
         outcome => match outcome.reply() {
             Some((Reply::Txn { succeeded: true, .. }, _)) => recorder.end(id, true, found),
             _ => recorder.end(id, false, asked),
@@ -117,4 +191,21 @@ fn described(steps: &[Step], append: bool, mut held: Option<&mut Vec<Held>>) -> 
         ]));
     }
     Value::List(described)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{APPENDS_MAX, Lists};
+
+    #[test]
+    fn a_list_is_given_up_after_so_many_appends_and_deleted_when_nobody_uses_it() {
+        let lists = Lists::default();
+        let keys: Vec<u64> = (0..APPENDS_MAX + 1).map(|_| lists.take(2, 5, true)).collect();
+        assert!(keys[..128].iter().all(|key| *key == 2) && keys[128] == 7);
+        assert_eq!(lists.take(2, 5, false), 7);
+        lists.give_back(keys[1..].iter().copied());
+        assert_eq!(lists.retired(), None, "one step still uses it");
+        lists.give_back(keys[..1].iter().copied());
+        assert_eq!([lists.retired(), lists.retired()], [Some(2), None]);
+    }
 }

@@ -45,8 +45,7 @@ pub async fn step(client: &Client, random: &mut StdRng, context: &Context) {
     let acquired = recorder.now();
     let number = recorder.with(|seen, _| {
         let key = key.as_str().into();
-        seen.holds.push(Hold { process, key, token, revision, acquired, released: u64::MAX });
-        seen.holds.len() - 1
+        seen.hold(Hold { process, key, token, revision, acquired, released: u64::MAX })
     });
     let pause = if random.random_bool(0.2) {
         Duration::from_secs(ttl.unsigned_abs()).mul_f64(random.random_range(1.5..3.0))
@@ -57,7 +56,7 @@ pub async fn step(client: &Client, random: &mut StdRng, context: &Context) {
     use_resource(client, context, &key, token).await;
 
     let release = recorder.begin(client.process(), "release", None, Value::Nil);
-    recorder.with(|seen, now| seen.holds[number].released = now);
+    recorder.with(|seen, now| seen.release(number, now));
     client.ask(Request::LeaseRevoke { id: lease }).await;
     recorder.end(release, true, Value::Nil);
 }
@@ -93,6 +92,6 @@ async fn use_resource(client: &Client, context: &Context, key: &str, token: i64)
     let success = vec![Request::Put(Put::new("resource", token.to_string().as_str()))];
     let reply = client.ask(Request::Txn(Txn { compares, success, failure: Vec::new() })).await.reply();
     if let Some((Reply::Txn { succeeded: true, .. }, revision)) = reply {
-        client.recorder().with(|seen, _| seen.accepted.push((revision, token)));
+        client.recorder().with(|seen, _| seen.accept((revision, token)));
     }
 }

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use tokio::sync::RwLock;
 
 use crate::client::Client;
 
@@ -79,10 +78,10 @@ pub struct Context {
     pub value_size: usize,
     /// How long a client waits between two steps, on average.
     pub pause: Duration,
+    /// The lists of the workload append.
+    lists: lists::Lists,
     values: AtomicU64,
     stop: AtomicBool,
-    /// Held by every step; who holds it alone knows that no request is under way.
-    gate: RwLock<()>,
 }
 
 impl Context {
@@ -97,9 +96,9 @@ impl Context {
             wrong_clocks: false,
             value_size: 0,
             pause,
+            lists: lists::Lists::default(),
             values: AtomicU64::new(1),
             stop: AtomicBool::new(false),
-            gate: RwLock::default(),
         }
     }
 
@@ -122,20 +121,13 @@ impl Context {
     pub fn is_over(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
-
-    /// Waits until no request is under way, and keeps it so until the guard is dropped.
-    pub async fn quiesce(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
-        self.gate.write().await
-    }
 }
 
 /// One client at work.
 pub async fn work(client: Client, mut random: StdRng, context: &Context) {
     use rand::RngExt as _;
     while !context.is_over() {
-        let turn = context.gate.read().await;
         step(&client, &mut random, context).await;
-        drop(turn);
         let pause = context.pause.mul_f64(random.random_range(0.5..1.5));
         tokio::time::sleep(pause).await;
     }

@@ -35,7 +35,7 @@ async fn read(client: &Client, key: &str, serializable: bool) {
     let outcome = client.ask(Request::Range(Range { serializable, ..Range::key(key) })).await;
     match outcome {
         Outcome::Refused => recorder.end(id, false, Value::Nil),
-        Outcome::Unknown => {}
+        Outcome::Unknown => recorder.leave(id),
         outcome => recorder.end(id, true, outcome.reply().map_or(Value::Nil, |(reply, _)| value_of(&reply))),
     }
 }
@@ -60,7 +60,7 @@ async fn write(client: &Client, key: &str, value: u64) {
     match client.ask(Request::Put(Put::new(key, value.to_string().as_str()))).await {
         Outcome::Answered(response) if response.result.is_ok() => recorder.end(id, true, written),
         Outcome::Answered(_) | Outcome::Refused => recorder.end(id, false, written),
-        Outcome::Unknown => {}
+        Outcome::Unknown => recorder.leave(id),
     }
 }
 
@@ -76,7 +76,7 @@ async fn compare_and_set(client: &Client, key: &str, expected: Value, value: u64
     };
     let success = vec![Request::Put(Put::new(key, value.to_string().as_str()))];
     match client.ask(Request::Txn(Txn { compares: vec![compare], success, failure: Vec::new() })).await {
-        Outcome::Unknown => {}
+        Outcome::Unknown => recorder.leave(id),
         outcome => {
             let swapped = matches!(outcome.reply(), Some((Reply::Txn { succeeded: true, .. }, _)));
             recorder.end(id, swapped, pair);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_client::{Client as Wire, Watch};
-use quorate_jepsen::etcd::{Keys, WatchRequest, WatchStream};
+use quorate_jepsen::etcd::{Keys, WatchRequest};
 use quorate_jepsen_wire as convert;
 
 use super::Context;
@@ -29,28 +29,33 @@ pub async fn watch(number: u64, wire: Wire, recorder: &Recorder, context: &Conte
             tokio::time::sleep(TICK).await;
             continue;
         };
-        let mut stream = WatchStream { process: PROCESSES_FROM + number, request, responses: Vec::new() };
-        follow(&mut watch, &mut stream, recorder, context).await;
-        let seen = stream.responses.iter().flat_map(|response| &response.events);
-        next = seen.map(|event| event.kv.mod_revision + 1).max().unwrap_or(next);
-        recorder.add_watches(vec![stream]);
+        let stream = recorder.with(|seen, _| seen.watch(PROCESSES_FROM + number, request));
+        let reached = follow(&mut watch, stream, recorder, context).await;
+        next = next.max(reached + 1);
+        recorder.with(|seen, _| seen.watched(stream));
     }
 }
 
-/// Records responses until the stream ends or the run is over.
-async fn follow(watch: &mut Watch, stream: &mut WatchStream, recorder: &Recorder, context: &Context) {
+/// Records responses until the stream ends or the run is over. Gives the revision of the last event.
+async fn follow(watch: &mut Watch, stream: u64, recorder: &Recorder, context: &Context) -> i64 {
+    let mut reached = 0;
     while !context.is_over() {
         match tokio::time::timeout(TICK, watch.next()).await {
             Err(_) => {} // nothing happened
-            Ok(Err(_)) => return,
+            Ok(Err(_)) => break,
             Ok(Ok(response)) => {
-                let response = convert::watch_response(response, recorder.now());
-                let over = response.canceled;
-                stream.responses.push(response);
+                let over = recorder.with(|seen, now| {
+                    let response = convert::watch_response(response, now);
+                    reached = response.events.last().map_or(reached, |event| event.kv.mod_revision);
+                    let over = response.canceled;
+                    seen.received(stream, response);
+                    over
+                });
                 if over {
-                    return;
+                    break;
                 }
             }
         }
     }
+    reached
 }
