@@ -175,8 +175,8 @@ fn planted() -> Vec<(&'static str, Plant)> {
             "real-time",
             Box::new(move |history, store, at| {
                 add(history, at, everything(), read(store, &|_| ()));
-                let (request, response) = put(store.revision());
-                add(history, at + 10, request, response);
+                let older = Response { revision: store.revision() - 1, ..read(store, &|_| ()) };
+                add(history, at + 10, everything(), older);
             }),
         ),
         (
