@@ -93,13 +93,8 @@ impl<E> Queue<E> {
     }
 
     fn push_near(&mut self, key: u128) {
-        let mut place = self.near.len();
-        self.near.push(key);
-        while place > 0 && self.near[place - 1] < key {
-            self.near[place] = self.near[place - 1];
-            place -= 1;
-        }
-        self.near[place] = key;
+        let place = self.near.partition_point(|near| *near > key);
+        self.near.insert(place, key);
         if self.near.len() > NEAR_MAX {
             self.far.extend(self.near.drain(..NEAR_MAX / 2).map(Reverse));
         }
