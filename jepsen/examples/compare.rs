@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::register_history;
+use common::{Random, Shape, correct_history, register_history};
+use quorate_jepsen::etcd;
 use quorate_jepsen::format::{self, ReadOptions, Recording};
 use quorate_jepsen::models::named::{self, FailedCas, Semantics};
 use quorate_jepsen::models::{RegisterInput, RegisterOutput};
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Right histories of one register whose clients nearly always overlap.
+/// Right histories of one register whose clients nearly always overlap, and of etcd with 20 clients and 10 keys.
 fn generate(folder: &Path) {
     let kinds = [("small", 5), ("unique", 0)];
     for (operations, clients) in [(1000, 5), (1000, 10), (1000, 20), (1000, 40), (10_000, 10)] {
@@ -41,6 +42,16 @@ fn generate(folder: &Path) {
             let path = folder.join(format!("register-{kind}-{operations}-c{clients}.log"));
             std::fs::write(&path, log).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
+    }
+    let requests = [(3000, 5, 0), (3000, 5, 10), (3000, 20, 0), (3000, 20, 10), (100_000, 20, 0)];
+    for (operations, processes, unknown) in requests {
+        let shape =
+            Shape { operations, processes, keys: 10, unknown, values: 0, everything: false, plain: true };
+        let mut lines = Vec::new();
+        format::lines::write_etcd(&correct_history(&mut Random::new(1), shape).history, &mut lines)
+            .expect("memory does not fail");
+        let path = folder.join(format!("requests-{operations}-c{processes}-unknown-{unknown}.jsonl"));
+        std::fs::write(&path, lines).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
 
@@ -137,7 +148,13 @@ fn measure(path: &Path) -> (Verdict, f64) {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let read = format::read(&text, None, ReadOptions::default());
     let recording = read.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let Recording::Named(history) = recording else { panic!("{}: operations by name", path.display()) };
+    let history = match recording {
+        Recording::Named(history) => history,
+        Recording::Etcd(records) => {
+            return best(|| etcd::check_records(&records, &etcd::Options::default(), None));
+        }
+        _ => panic!("{}: operations by name, or requests", path.display()),
+    };
     if path.extension().is_some_and(|extension| extension == "log") {
         // Porcupine takes a compare-and-set that failed for an observation.
         let semantics = Semantics { failed_cas: FailedCas::Observe, ..Semantics::default() };
