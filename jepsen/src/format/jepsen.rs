@@ -126,6 +126,7 @@ impl<'t> Pairs<'t> {
     }
 
     /// The next event.
+    #[inline]
     pub fn push(&mut self, event: Event<'t>) -> Result<(), FormatError> {
         if !self.is_anybodys {
             if event.process.is_none() {
@@ -253,14 +254,16 @@ fn check_same(input: &Ask, event: &Event<'_>, line: usize) -> Result<(), FormatE
 }
 
 fn ask(event: Event<'_>, options: ReadOptions) -> Result<Ask, FormatError> {
-    let key = match &event.key {
-        Some(key) => Some(plain_text(key)),
-        None if options.independent => Some(plain_text(split(&event.value, event.line)?.0)),
-        None => None,
+    let Event { f, key, value, line, .. } = event;
+    let (key, value) = match key {
+        Some(key) => (Some(plain_text(&key)), value),
+        None if options.independent => {
+            let (key, value) = split(&value, line)?;
+            (Some(plain_text(key)), value.clone())
+        }
+        None => (None, value),
     };
-    let mut event = event;
-    let f = std::mem::take(&mut event.f).into_owned();
-    Ok(Ask { f, key, value: without_key(event, options)? })
+    Ok(Ask { f: f.into_owned(), key, value })
 }
 
 fn without_key(event: Event<'_>, options: ReadOptions) -> Result<Value, FormatError> {

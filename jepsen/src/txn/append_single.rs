@@ -251,12 +251,23 @@ impl Checks<'_> {
         if aborted.is_empty() {
             return;
         }
+        // The earliest of each key. A read that is a beginning of the order shows it by its length alone.
+        let mut earliest = vec![usize::MAX; self.transactions.keys()];
+        for (key, code) in aborted.keys() {
+            let earliest = &mut earliest[*key as usize];
+            *earliest = self.versions.place(*key, *code).unwrap_or(usize::MAX).min(*earliest);
+        }
+        let wrong = [Anomaly::DUPLICATE_ELEMENTS, Anomaly::INCOMPATIBLE_ORDER];
+        let all_are_versions = !self.found.iter().any(|finding| wrong.contains(&finding.anomaly));
         for (index, transaction, steps) in self.transactions.each() {
             if transaction.outcome != Outcome::Committed {
                 continue;
             }
             for step in steps.iter().filter(|step| step.kind == StepKind::Read) {
                 let values = self.transactions.values(step);
+                if all_are_versions && values.len() <= earliest[step.key as usize] {
+                    continue;
+                }
                 let read = values.iter().find_map(|code| Some((*code, *aborted.get(&(step.key, *code))?)));
                 if let Some((code, writer)) = read {
                     let value = self.transactions.value(code);
