@@ -2,7 +2,8 @@
 //!
 //! Linearizability is local (Herlihy & Wing 1990): a history is linearizable if and only if its restriction
 //! to each part is. The first refuted part refutes the whole, so parts are searched in rounds with growing
-//! limits: a part that is easily refuted is not kept waiting by one that is hard.
+//! limits: a part that is easily refuted is not kept waiting by one that is hard. A part whose operations do not
+//! overlap needs no search.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -140,6 +141,9 @@ impl<M: Model> Part<'_, M> {
                 }
             };
         }
+        if let Some(verdict) = in_their_order(model, &self.operations) {
+            return verdict.map_or_else(|stuck| self.refuted(model, stuck, limits), |()| Found::Linearizable);
+        }
         let Some(window) = Window::new(model, &self.operations, limits.bytes) else {
             return Found::GaveUp(Exhausted::Bytes);
         };
@@ -151,20 +155,24 @@ impl<M: Model> Part<'_, M> {
         match explore(model, &window, &mut states, limits, used) {
             Outcome::Linearizable => Found::Linearizable,
             Outcome::Refuted(deepest) => {
-                let stuck = window.returns[deepest.at].operation as usize;
-                if let Some(simplest) = limits.explain.then(|| model.simplest(&self.operations)).flatten() {
-                    let Refutation { operations, sentence } = simplest;
-                    return Found::Refuted(self.violation("not-linearizable", operations, sentence));
-                }
-                let core = if limits.explain {
-                    shrink::shrink(model, &self.operations, stuck, limits)
-                } else {
-                    shrink::unshrunk(model, &self.operations, stuck)
-                };
-                Found::Refuted(self.violation("not-linearizable", core.operations, core.sentence))
+                self.refuted(model, window.returns[deepest.at].operation as usize, limits)
             }
             Outcome::GaveUp(exhausted) => Found::GaveUp(exhausted),
         }
+    }
+
+    /// Why there is no order of which `stuck` is a part.
+    fn refuted(&self, model: &M, stuck: usize, limits: &Limits<'_>) -> Found {
+        if let Some(simplest) = limits.explain.then(|| model.simplest(&self.operations)).flatten() {
+            let Refutation { operations, sentence } = simplest;
+            return Found::Refuted(self.violation("not-linearizable", operations, sentence));
+        }
+        let core = if limits.explain {
+            shrink::shrink(model, &self.operations, stuck, limits)
+        } else {
+            shrink::unshrunk(model, &self.operations, stuck)
+        };
+        Found::Refuted(self.violation("not-linearizable", core.operations, core.sentence))
     }
 
     /// A violation in terms of the whole history.
@@ -178,6 +186,30 @@ impl<M: Model> Part<'_, M> {
         let operations = operations.into_iter().map(in_history).collect();
         Violation { rule, sentence, operations }
     }
+}
+
+/// Judges operations each of which returned before the next was called: then there is only one order. The one that
+/// cannot stand where it does, if there is one; `None` if some overlap.
+fn in_their_order<M: Model>(
+    model: &M,
+    operations: &[&Operation<M::Input, M::Output>],
+) -> Option<Result<(), usize>> {
+    let mut end = None;
+    for operation in operations {
+        if end.is_some_and(|end| operation.call <= end) {
+            return None;
+        }
+        end = Some(operation.returned.as_ref()?.at.max(operation.call));
+    }
+    let mut state = model.init();
+    for (index, operation) in operations.iter().enumerate() {
+        match model.step(&state, &operation.input, operation.output()) {
+            Some(_) if model.is_read(&operation.input, operation.output()) => {}
+            Some(next) => state = next,
+            None => return Some(Err(index)),
+        }
+    }
+    Some(Ok(()))
 }
 
 /// Configurations per part in the first round, and how many times more in each further one.
