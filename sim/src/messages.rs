@@ -33,6 +33,12 @@ pub fn line(message: &Message) -> MessageLine {
     MessageLine { kind, term, first, second }
 }
 
+/// What kind of message it is.
+#[must_use]
+pub fn kind<C>(body: &Body<C>) -> &'static str {
+    raft(body).0
+}
+
 fn raft<C>(body: &Body<C>) -> (&'static str, u64, u64) {
     match body {
         Body::PreVote { last, .. } => ("PreVote", last.index.0, last.term.0),

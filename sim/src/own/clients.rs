@@ -49,7 +49,8 @@ impl<S: Service> Cluster<'_, S> {
 
     /// Asks some member for what a client waits for.
     fn send_attempt(&mut self, client: u64) {
-        let node = NodeId(self.random.between(1, self.options.members));
+        let seat = NodeId(self.random.between(1, self.options.members));
+        let node = self.sits_for(seat);
         let Some(asked) = &mut self.clients[client as usize].asked else { return };
         asked.at = node;
         let (attempt, command) = (asked.attempt, asked.command.clone());
@@ -68,7 +69,8 @@ impl<S: Service> Cluster<'_, S> {
         let Some(status) = member.raft.as_ref().map(Raft::status) else { return };
         if status.role != Role::Leader {
             let Some(leader) = status.leader else { return };
-            if let Some(at) = self.network.send(self.time, node, leader).first {
+            let arrivals = self.network.send(self.time, node, leader);
+            if let Some(at) = self.network.meddle(node, leader, || "Forward", arrivals).first {
                 self.queue.push(at, Event::Ask { node: leader, attempt, command });
             }
             return;

@@ -8,10 +8,11 @@ use quorate_raft::{
 use super::clients::Client;
 use super::judge::{self, Judge, demand};
 use super::member::{Attempt, Job, Member, Proposal};
-use super::operator::Change;
+use super::operator::{Change, Lost};
 use super::{Service, Summary};
 use crate::env::network::Network;
 use crate::invariants::{Check, Violation};
+use crate::messages;
 use crate::nemesis::{DiskFailure, Nemesis, Step, World};
 use crate::options::Options;
 use crate::queue::Queue;
@@ -57,6 +58,8 @@ pub(super) enum Event<S: Service> {
         node: NodeId,
         boot: u64,
     },
+    /// The operator looks after a lost disk.
+    Operator,
     /// Whoever runs a member that was removed ends it.
     Farewell(NodeId),
     Disk {
@@ -99,6 +102,10 @@ pub(super) struct Cluster<'a, S: Service> {
     pub(super) clients: Vec<Client<S::Command>>,
     /// What the operator waits for.
     pub(super) change: Option<Change>,
+    /// The disk that was lost last, until somebody has taken its place.
+    pub(super) lost: Option<Lost>,
+    /// Who sits in the place of each member that the cluster began with.
+    pub(super) seats: Vec<NodeId>,
     pub(super) history: History<S::Command, S::Response>,
     pub(super) judge: Judge,
     pub(super) random: Random,
@@ -157,6 +164,8 @@ impl<'a, S: Service> Cluster<'a, S> {
             network: Network::new(options.network, Random::new(seed, Stream::Network)),
             nemesis: Some(if faults.is_some() { Nemesis::idle(options) } else { Nemesis::new(options) }),
             change: None,
+            lost: None,
+            seats: options.member_ids(),
             clients: vec![Client::default(); options.load.clients as usize],
             history: History::new(),
             judge: Judge::default(),
@@ -219,6 +228,7 @@ impl<'a, S: Service> Cluster<'a, S> {
             }
             Event::Wake { node, number } => self.wake(node, number),
             Event::Turn { node, boot } => self.late_turn(node, boot),
+            Event::Operator => self.operator_looks(),
             Event::Farewell(node) => self.end_for_good(node),
             Event::Disk { node, boot } => self.disk_done(node, boot),
             Event::Think { client } => self.think(client),
@@ -295,6 +305,8 @@ impl<'a, S: Service> Cluster<'a, S> {
             Output::Send { to, message } => {
                 let sent = self.time;
                 let arrivals = self.network.send(sent, node, to);
+                let kind = || messages::kind(&message.body);
+                let arrivals = self.network.meddle(node, to, kind, arrivals);
                 for at in [arrivals.first, arrivals.second].into_iter().flatten() {
                     self.queue.push(at, Event::Deliver { from: node, to, sent, message: message.clone() });
                 }
@@ -381,7 +393,8 @@ impl<'a, S: Service> Cluster<'a, S> {
         let (boot, term) = (member.boot, member.raft.as_ref().expect("it speaks").status().term);
         let meta = SnapshotMeta { position: member.applied, configuration: member.configuration.clone() };
         let state = service.snapshot(&member.state);
-        if let Some(at) = self.network.send(self.time, node, to).first {
+        let arrivals = self.network.send(self.time, node, to);
+        if let Some(at) = self.network.meddle(node, to, || "Chunk", arrivals).first {
             self.queue.push(at, Event::Install { from: node, to, term, meta, state });
         }
         let over = self.time + self.options.election_timeout * 10;
@@ -460,6 +473,9 @@ impl<'a, S: Service> Cluster<'a, S> {
             return Ok(());
         };
         let index = furthest.applied.index;
+        demand(self.lost.is_none(), "convergence after the storm", || {
+            "nobody has taken the place of the member that lost its disk".to_owned()
+        })?;
         for id in furthest.configuration.members() {
             let applied = self.members[place(id)].applied.index;
             demand(applied == index, "convergence after the storm", || {

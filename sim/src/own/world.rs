@@ -114,9 +114,21 @@ impl<S: Service> World for Cluster<'_, S> {
         self.may_operate(fault)
     }
 
+    fn occupant(&self, seat: NodeId) -> NodeId {
+        self.sits_for(seat)
+    }
+
+    fn lose_disk(&mut self, node: NodeId) {
+        self.disk_is_lost(node);
+    }
+
+    fn replace_disk(&mut self, _node: NodeId) {
+        self.operator_looks();
+    }
+
     fn extras(&self) -> Vec<NodeId> {
-        let later = self.members.iter().skip(self.options.members as usize);
-        later.filter(|member| !member.over).map(|member| member.id).collect()
+        let present = self.members.iter().filter(|member| !member.over).map(|member| member.id);
+        present.filter(|id| !self.seats.contains(id)).collect()
     }
 
     fn operate(&mut self, fault: Fault) {
