@@ -9,7 +9,7 @@ const ROLES = ['follower', 'pre-candidate', 'candidate', 'leader'];
 const FAULT = { cut: '#d62f2f', isolate: '#d62f2f', drop: '#d62f2f', clog: '#e07b00', lossy: '#e07b00', late: '#e07b00', disconnect: '#b0553a',
   crash: '#4b5058', 'power-loss': '#4b5058', pause: '#6b7480', 'slow-cpu': '#6b7480', 'clock-rate': '#1f6fd1', 'clock-jump': '#1f6fd1' };
 const DISK = '#8a5a2b', MEMBERSHIP = '#0f8a80', OUTCOMES = ['#57b374', '#e0a92e', '#c9ced6'];
-const STRIP = 11, LEFT = 74, RIGHT = 12, TOP = 22, OP = 19;
+const STRIP = 11, PAD = 6, LEFT = 74, RIGHT = 12, TOP = 22, OP = 19;
 
 let passed = 0, sent = 0;
 const lines = RUN.lines.map(([dt, kind, node, text, status]) =>
@@ -27,8 +27,12 @@ const suspects = ops.filter(o => o.bad).sort((a, b) => a.end - b.end);
 const clients = [...new Set(ops.map(o => o.client))].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
 const watchers = [...new Set(lines.filter(l => l.kind === 'watch').map(l => l.node))].sort((a, b) => a - b);
 const rows = new Map([...clients.filter(c => c.startsWith('client')), ...watchers.map(w => 'watcher ' + w), ...clients.filter(c => !c.startsWith('client'))].map((name, i) => [name, i]));
-// What is said of a member whose state is not there: a flight recorder sees one member only.
+// What is said of a member whose state is not there: a flight recorder sees one member only. Who joins later is not there yet, and who
+// was removed does not come back.
 const ABSENT = RUN.absent || 'down';
+const born = new Map(RUN.members.map(id => [id, (lines.find(l => l.node === id && (l.kind === 'start' || l.status && l.kind !== 'watch')) || { t: RUN.end }).t]));
+const leaves = (id, t) => faults.some(f => f.begin <= t && f.text === 'remove n' + id) && !lines.some(l => l.kind === 'start' && l.node === id && l.t > t);
+const absence = (id, t) => RUN.absent ? ABSENT : t < born.get(id) ? 'not there yet' : leaves(id, t) ? 'removed' : ABSENT;
 const lanes = new Map(RUN.members.map((id, i) => [id, i]));
 // Whom the failure is about: who gave the last of the answers that do not fit, or the members that the text names.
 const blamed = new Set(RUN.failed ? [...(suspects.length ? suspects[suspects.length - 1].text : RUN.why).matchAll(/\bn(\d+)\b/g)].map(m => +m[1]) : []);
@@ -45,7 +49,7 @@ for (const [id, list] of states) {
     const key = s ? s[1] + '@' + s[0] : 'down';
     if (open && open.key === key) continue;
     if (open) { open.end = t; bands.push(open); }
-    open = { key, id, begin: t, end: RUN.end, role: s ? s[1] : -1, term: s ? s[0] : 0 };
+    open = { key, id, begin: t, end: RUN.end, role: s ? s[1] : -1, term: s ? s[0] : 0, absent: s ? '' : absence(id, t) };
   }
   if (open) bands.push(open);
 }
@@ -63,6 +67,8 @@ const shades = (() => {
     ends[row] = f.end; return { ...f, node, row };
   }));
 })();
+// The room above a lane that its faults need.
+const STRIPS = STRIP * Math.max(1, ...shades.map(s => s.row + 1));
 
 // Squeezed time: a gap in which nothing happens takes hardly more room than a short one.
 const squeezed = (() => {
@@ -153,7 +159,8 @@ function ticks(g, x, range, width, y, lines_, height) {
 
 let LANE = 96, drawn = [];
 const lane = id => TOP + lanes.get(id) * LANE;
-const mid = id => lane(id) + 3 * STRIP + (LANE - 3 * STRIP - 8) / 2;
+const thick = () => LANE - STRIPS - PAD;
+const mid = id => lane(id) + STRIPS + thick() * (thick() < 34 ? .36 : .45);
 const opTop = () => TOP + RUN.members.length * LANE + 8;
 function picture() {
   const room = $('stage').clientHeight - TOP - 16 - rows.size * OP;
@@ -190,14 +197,14 @@ function idle(g, x, width) {
   }
 }
 function band(g, b, from, to, top) {
-  g.fillStyle = roleColour(b.role); g.fillRect(from, top + 3 * STRIP, Math.max(1, to - from), LANE - 3 * STRIP - 8);
-  const text = b.role < 0 ? ABSENT : (to - from > 110 ? ROLES[b.role] + ', ' : '') + 'term ' + b.term;
-  if (to - from > (b.role < 0 ? 34 : 46)) { g.fillStyle = b.role < 0 ? '#fff' : C['band-ink']; g.font = (b.role === 3 ? '600 ' : '') + '10.5px ' + FONT; g.fillText(text, from + 4, top + LANE - 16); }
+  g.fillStyle = roleColour(b.role); g.fillRect(from, top + STRIPS, Math.max(1, to - from), thick());
+  const text = b.role < 0 ? b.absent : (to - from > 110 ? ROLES[b.role] + ', ' : '') + 'term ' + b.term;
+  if (to - from > (b.role < 0 ? 34 : 46)) { g.fillStyle = b.role < 0 ? '#fff' : C['band-ink']; g.font = (b.role === 3 ? '600 ' : '') + '10.5px ' + FONT; g.fillText(text, from + 4, top + LANE - PAD - 7); }
 }
 function shade(g, s, from, to, top) {
-  g.fillStyle = faultColour(s.text); g.globalAlpha = .13; g.fillRect(from, top + 3 * STRIP, Math.max(1, to - from), LANE - 3 * STRIP - 8);
+  g.fillStyle = faultColour(s.text); g.globalAlpha = .13; g.fillRect(from, top + STRIPS, Math.max(1, to - from), thick());
   g.globalAlpha = 1; g.fillRect(from, top + s.row * STRIP, Math.max(2, to - from), STRIP - 1);
-  if (to - from > 30) { g.save(); g.beginPath(); g.rect(from, top, to - from - 2, 3 * STRIP); g.clip(); g.fillStyle = '#fff'; g.font = '9px ' + FONT; g.fillText(s.text, from + 3, top + s.row * STRIP + 5.5); g.restore(); }
+  if (to - from > 30) { g.save(); g.beginPath(); g.rect(from, top, to - from - 2, STRIPS); g.clip(); g.fillStyle = '#fff'; g.font = '9px ' + FONT; g.fillText(s.text, from + 3, top + s.row * STRIP + 5.5); g.restore(); }
 }
 function messages(g, x) {
   let seen = arrows.filter(a => (a.t1 ?? a.t0) >= view[0] && a.t0 <= view[1] && (beats || !a.beat) && lanes.has(a.from) && lanes.has(a.to));
@@ -236,9 +243,14 @@ function head(g, x0, y0, x1, y1) {
 }
 function points(g, x) {
   const colours = { disk: DISK, start: '#23a050', crash: '#d62f2f', ask: '#1d8a4c' };
-  for (const l of lines) {
-    if (l.t < view[0] || l.t > view[1] || !colours[l.kind] || !lanes.has(l.node)) continue;
-    g.fillStyle = colours[l.kind]; g.beginPath(); g.arc(x(l.t), mid(l.node), l.kind === 'disk' ? 1.8 : 3.5, 0, 7); g.fill();
+  const seen = lines.filter(l => l.t >= view[0] && l.t <= view[1] && colours[l.kind] && lanes.has(l.node));
+  // Where there are many, what is asked and written steps back behind what starts and crashes.
+  const many = seen.length > 500, last = new Map();
+  for (const l of seen) {
+    const small = l.kind === 'disk' || l.kind === 'ask', at = x(l.t), key = l.node + l.kind;
+    if (small && many && at - (last.get(key) ?? -9) < 2) continue;
+    last.set(key, at);
+    g.fillStyle = colours[l.kind]; g.beginPath(); g.arc(at, mid(l.node), l.kind === 'disk' ? 1.8 : small && many ? 1.4 : 3.5, 0, 7); g.fill();
   }
 }
 function suspicion(g, x, height) {

@@ -100,13 +100,14 @@ fn members(finished: &Finished) -> BTreeSet<u64> {
 /// The events: time since the last one, kind, member, text, status if it has changed. Watchers' events name the
 /// watcher in place of the member.
 fn lines(finished: &Finished, texts: &mut Texts) -> Vec<String> {
+    let clients = finished.options.load.clients.max(1);
     let mut last = Time::ZERO;
     let mut stood: BTreeMap<u64, StatusLine> = BTreeMap::new();
     let mut lines = Vec::new();
     for line in finished.trace.last() {
         let (kind, node) = kind(line);
         let passed = micros(line.time.0 - std::mem::replace(&mut last, line.time).0);
-        let place = texts.place(&line.event.to_string());
+        let place = texts.place(&said(line, clients));
         let mut item = format!("[{passed},{kind},{node},{place}");
         if let Event::Crash(node) = line.event {
             stood.remove(&node.0);
@@ -118,6 +119,26 @@ fn lines(finished: &Finished, texts: &mut Texts) -> Vec<String> {
         lines.push(item + "]");
     }
     lines
+}
+
+/// An event in words. Whoever asks is called by the name of its row, not by that of its process, which changes.
+fn said(line: &Line, clients: u64) -> String {
+    match line.event {
+        Event::Request { process, node, what } => format!("{} asks n{node}: {what}", who(process, clients)),
+        Event::Answer { process, outcome, revision } => {
+            format!("{}: {outcome} revision={revision}", who(process, clients))
+        }
+        event => event.to_string(),
+    }
+}
+
+/// Who asks as this process.
+fn who(process: u64, clients: u64) -> String {
+    match process {
+        WATCHERS_BEGIN..PROBES_BEGIN => format!("watcher {}", process - WATCHERS_BEGIN),
+        PROBES_BEGIN.. => AT_THE_END.to_owned(),
+        process => format!("client {}", process % clients),
+    }
 }
 
 /// A kind of event by its place in the script's list of kinds, and the member that it is about.
@@ -205,10 +226,10 @@ fn operations(finished: &Finished) -> Vec<String> {
     let operations = finished.history.operations.operations.iter().enumerate();
     operations
         .map(|(place, operation)| {
-            let who = if operation.process < PROBES_BEGIN {
-                format!("client {}", operation.process % clients)
-            } else {
-                "at the end".to_owned()
+            // (The last reads have numbers just below those of probes.)
+            let who = match operation.process {
+                WATCHERS_BEGIN.. => AT_THE_END.to_owned(),
+                process => who(process, clients),
             };
             let (back, outcome) = match &operation.returned {
                 None => ("-1".to_owned(), 2),
@@ -268,8 +289,10 @@ fn push_points(out: &mut String, points: usize) {
     }
 }
 
-/// Processes of watchers and probes begin here.
-const PROBES_BEGIN: u64 = 1_000_000;
+/// Processes of watchers begin here, and those of probes, who ask when the faults are over.
+const WATCHERS_BEGIN: u64 = 1_000_000;
+const PROBES_BEGIN: u64 = 2_000_000 - crate::env::network::MEMBERS_MAX as u64;
+const AT_THE_END: &str = "at the end";
 
 /// Nanoseconds as microseconds, without zeros at the end.
 fn micros(nanos: u64) -> String {

@@ -10,7 +10,7 @@ function membersTable() {
   const cell = (s, i) => `<i class="${i <= s[6] ? 'applied' : i <= s[5] ? 'committed' : i <= s[4] ? 'durable' : i <= s[3] ? 'held' : ''}" title="entry ${i}"></i>`;
   const row = ([id, s]) => {
     const name = `<td style="${blamed.has(id) ? 'color:var(--bad);font-weight:700' : ''}">n${id}</td>`;
-    if (!s) return `<tr>${name}<td colspan=9 style="text-align:left">${ABSENT}</td></tr>`;
+    if (!s) return `<tr>${name}<td colspan=9 style="text-align:left">${absence(id, lines[cursor] ? lines[cursor].t : 0)}</td></tr>`;
     const cells = []; for (let i = low; i <= high; i++) cells.push(cell(s, i));
     return `<tr>${name}<td style="background:${roleColour(s[1])}">${ROLES[s[1]]}</td><td>${s[0]}</td><td>${s[2] ? 'n' + s[2] : '–'}</td><td>${s[3]}@${s[8]}</td><td>${s[4]}</td><td>${s[5]}</td><td>${s[6]}</td><td>${s[7]}</td><td class=log>${cells.join('')}</td></tr>`;
   };
@@ -145,7 +145,7 @@ function plainly() {
 // How everybody stood when it broke, and what was wrong just then.
 function circumstances() {
   const last = suspects[suspects.length - 1], at = last ? firstAt(last.end) : lines.length - 1, t = breaksAt;
-  const stood = RUN.members.map(id => { const s = stateAt(id, at); return s ? `n${id} ${s[1] === 3 ? 'leads' : ROLES[s[1]]} term ${s[0]}, commit ${s[5]}, applied ${s[6]}` : `n${id} is down`; });
+  const stood = RUN.members.map(id => { const s = stateAt(id, at); return s ? `n${id} ${s[1] === 3 ? 'leads' : ROLES[s[1]]} term ${s[0]}, commit ${s[5]}, applied ${s[6]}` : `n${id} is ${absence(id, t)}`; });
   const since = last ? Math.min(...suspects.map(o => o.call)) : t, on = [...new Set(faults.filter(f => f.begin <= t && f.end >= since && f.nodes.length).map(f => f.text))];
   return `then: ${stood.join(' · ')}` + (on.length ? `\nfaults: ${on.slice(0, 6).join(' · ')}${on.length > 6 ? ' · …' : ''}` : '');
 }
@@ -165,7 +165,11 @@ function open() {
   if (asked.has('theme')) dark(asked.get('theme') === 'dark');
   if (asked.has('squeeze')) toggle('squeeze', asked.get('squeeze') !== 'off');
   if (asked.has('search')) { $('search').value = asked.get('search'); search(0); }
-  if (RUN.failed) violation(); else { const first = faults.length ? faults[0].begin : 0, last = faults.length ? Math.max(...faults.map(f => Math.min(f.end, f.begin + 1e6))) : RUN.end; lookAround(first, last, firstAt(first)); }
+  if (RUN.failed) violation(); else {
+    // The first fault, and no more than can be made out.
+    const first = faults.length ? faults[0].begin : 0, at = firstAt(first), some = lines.slice(at).filter(l => shown(l) && l.kind !== 'disk');
+    lookAround(first, some.length ? some[Math.min(some.length - 1, 250)].t : RUN.end, at);
+  }
   if (number('from') !== null && number('to') !== null) look(number('from'), number('to'));
   if (number('event') !== null) go(number('event'));
 }
