@@ -8,9 +8,11 @@ use std::time::Duration;
 use quorate_jepsen::etcd::EtcdHistory;
 
 use crate::coverage::Reached;
+use crate::history::{self, Judged, Recorder};
 use crate::invariants::Violation;
 use crate::options::Options;
-use crate::scenario::Scenario;
+use crate::scenario::{Expect, Scenario};
+use crate::time::Time;
 use crate::trace::{Line, Trace};
 
 /// A run in numbers.
@@ -42,6 +44,59 @@ impl fmt::Display for Summary {
             self.answered,
             self.unknown
         )
+    }
+}
+
+/// A run that is over, at whichever depth, and has still to be judged by what its clients saw.
+#[derive(Debug)]
+pub struct Ended {
+    /// The run's options.
+    pub options: Options,
+    /// What happened, as a scenario, if that was asked for.
+    pub scenario: Option<Scenario>,
+    /// The first property that was broken so far.
+    pub violation: Option<Violation>,
+    /// Which interesting states it has reached.
+    pub reached: Reached,
+    /// When it ended.
+    pub time: Time,
+    /// How many events it had.
+    pub events: u64,
+    /// The trace.
+    pub trace: Trace,
+    /// What clients saw.
+    pub recorder: Recorder,
+    /// Members may have lost what they had not synced.
+    pub crashed: bool,
+    /// No member's clock has ever run fast.
+    pub true_clocks: bool,
+}
+
+impl Ended {
+    /// Judges the history, unless something is broken already, and tells what became of the run.
+    #[must_use]
+    pub fn judge(self) -> Finished {
+        let Ended { options, mut scenario, mut violation, reached, events, trace, recorder, .. } = self;
+        let summary = Summary {
+            seed: options.seed,
+            hash: trace.hash(),
+            events,
+            simulated: self.time.since(Time::ZERO),
+            answered: recorder.answered(),
+            unknown: recorder.unknown(),
+        };
+        let history = recorder.finish();
+        let (mut suspects, mut undecided) = (Vec::new(), false);
+        if violation.is_none() {
+            match history::judge_naming(&history, self.crashed, self.true_clocks) {
+                Ok(judged) => undecided = judged == Judged::Undecided,
+                Err((found, operations)) => (violation, suspects) = (Some(found), operations),
+            }
+        }
+        if let (Some(violation), Some(scenario)) = (&violation, &mut scenario) {
+            scenario.expect = Expect::Violation(violation.invariant.to_owned());
+        }
+        Finished { options, scenario, violation, suspects, undecided, reached, summary, trace, history }
     }
 }
 

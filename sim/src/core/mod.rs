@@ -32,14 +32,14 @@ use quorate_raft::{Configuration, NodeId, Position, SnapshotMeta};
 
 use crate::coverage::Coverage;
 use crate::env::network::{MEMBERS_MAX, Network};
-use crate::history::{self, Judged, Recorder};
+use crate::history::Recorder;
 use crate::invariants::{Check, Invariants, Liveness, Readings, Violation};
-use crate::nemesis::Nemesis;
+use crate::nemesis::{self, Nemesis};
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::random::{Random, Stream};
-use crate::report::{Failure, Finished, Summary};
-use crate::scenario::{Expect, Scenario};
+use crate::report::{Ended, Failure, Finished, Summary};
+use crate::scenario::Scenario;
 use crate::time::Time;
 use crate::trace::{Event as Traced, Trace};
 use crate::workload::Known;
@@ -297,30 +297,13 @@ impl Simulation {
 
     /// Judges the history, and tells what became of the run.
     fn finish(self) -> Finished {
-        let mut scenario = self.watch.scenario.then(|| self.as_scenario());
+        let scenario = self.watch.scenario.then(|| self.as_scenario());
         let reached = self.coverage.reached();
-        let true_clocks = self.clocks_were_right();
-        let Simulation { options, time, recorder, trace, crashes, events, mut violation, .. } = self;
-        let summary = Summary {
-            seed: options.seed,
-            hash: trace.hash(),
-            events,
-            simulated: time.since(Time::ZERO),
-            answered: recorder.answered(),
-            unknown: recorder.unknown(),
-        };
-        let history = recorder.finish();
-        let (mut suspects, mut undecided) = (Vec::new(), false);
-        if violation.is_none() {
-            match history::judge_naming(&history, crashes > 0, true_clocks) {
-                Ok(judged) => undecided = judged == Judged::Undecided,
-                Err((found, operations)) => (violation, suspects) = (Some(found), operations),
-            }
-        }
-        if let (Some(violation), Some(scenario)) = (&violation, &mut scenario) {
-            scenario.expect = Expect::Violation(violation.invariant.to_owned());
-        }
-        Finished { options, scenario, violation, suspects, undecided, reached, summary, trace, history }
+        let true_clocks = nemesis::clocks_were_right(&self.options, self.faults_begun());
+        let Simulation { options, time, recorder, trace, crashes, events, violation, .. } = self;
+        let crashed = crashes > 0;
+        Ended { options, scenario, violation, reached, time, events, trace, recorder, crashed, true_clocks }
+            .judge()
     }
 }
 

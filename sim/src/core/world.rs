@@ -6,7 +6,6 @@ use quorate_raft::{NodeId, Role};
 
 use super::member::Life;
 use super::{Event, Simulation};
-use crate::env::clock::TRUE_RATE;
 use crate::env::network::Network;
 use crate::nemesis::{DiskFailure, Fault, FaultLine, Nemesis, Step, World};
 use crate::time::Time;
@@ -153,16 +152,6 @@ impl Simulation {
     /// Every fault that has begun so far.
     pub(super) fn faults_begun(&self) -> &[Step] {
         self.nemesis.as_ref().map_or(&self.faults_begun[..], |nemesis| nemesis.begun())
-    }
-
-    /// Whether no member's clock has ever run fast.
-    pub(super) fn clocks_were_right(&self) -> bool {
-        let fast = |step: &Step| match step.fault {
-            Fault::ClockRate { rate, .. } => rate > TRUE_RATE,
-            Fault::ClockJump { .. } => true,
-            _ => false,
-        };
-        self.options.clock_spread == 0 && !self.faults_begun().iter().any(fast)
     }
 
     /// A wake-up that was scheduled by the old clock may come too late by the new one.

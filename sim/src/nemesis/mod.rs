@@ -502,6 +502,17 @@ impl fmt::Display for FaultLine {
     }
 }
 
+/// Whether no member's clock has ever run fast, in a run with these faults.
+#[must_use]
+pub fn clocks_were_right(options: &Options, begun: &[Step]) -> bool {
+    let fast = |step: &Step| match step.fault {
+        Fault::ClockRate { rate, .. } => rate > TRUE_RATE,
+        Fault::ClockJump { .. } => true,
+        _ => false,
+    };
+    options.clock_spread == 0 && !begun.iter().any(fast)
+}
+
 /// The links of one member, in one direction or both, to every other possible member.
 fn isolation(node: NodeId, inbound: bool, outbound: bool) -> LinkSet {
     let others: Vec<NodeId> = (1..crate::env::network::MEMBERS_MAX as u64).map(NodeId).collect();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use madsim::runtime::Runtime;
 use quorate_sim::core::{Plan, Watch};
-use quorate_sim::history;
-use quorate_sim::report::{Finished, Summary, catch_panic};
-use quorate_sim::scenario::{Depths, Expect, Scenario};
+use quorate_sim::nemesis;
+use quorate_sim::report::{Ended, Finished, catch_panic};
+use quorate_sim::scenario::{Depths, Scenario};
 use quorate_sim::time::Time;
 use quorate_sim::trace::Trace;
 
@@ -52,31 +52,16 @@ pub fn execute(plan: &Plan<'_>, watch: Watch) -> Finished {
 
 /// Judges the history, and tells what became of the run.
 fn finish(shared: &Shared, time: Time, scenario: bool) -> Finished {
-    let mut scenario = scenario.then(|| as_scenario(shared));
+    let scenario = scenario.then(|| as_scenario(shared));
     let recorder = std::mem::take(&mut lock(&shared.clients).recorder);
     let trace = shared.with_trace(|trace| std::mem::replace(trace, Trace::new(0, false)));
-    let summary = Summary {
-        seed: shared.options.seed,
-        hash: trace.hash(),
-        events: trace.events(),
-        simulated: time.since(Time::ZERO),
-        answered: recorder.answered(),
-        unknown: recorder.unknown(),
-    };
-    let history = recorder.finish();
-    let (mut violation, mut suspects, mut undecided) = (shared.violation(), Vec::new(), false);
-    if violation.is_none() {
-        match history::judge_naming(&history, shared.crashes() > 0, false) {
-            Ok(judged) => undecided = judged == history::Judged::Undecided,
-            Err((found, operations)) => (violation, suspects) = (Some(found), operations),
-        }
-    }
-    if let (Some(violation), Some(scenario)) = (&violation, &mut scenario) {
-        scenario.expect = Expect::Violation(violation.invariant.to_owned());
-    }
     let reached = lock(&shared.coverage).reached();
+    let (violation, crashed) = (shared.violation(), shared.crashes() > 0);
+    let true_clocks = nemesis::clocks_were_right(&shared.options, &shared.faults_begun());
     let options = shared.options.clone();
-    Finished { options, scenario, violation, suspects, undecided, reached, summary, trace, history }
+    let events = trace.events();
+    Ended { options, scenario, violation, reached, time, events, trace, recorder, crashed, true_clocks }
+        .judge()
 }
 
 /// What happened, as a scenario of this depth.
