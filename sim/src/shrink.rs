@@ -348,7 +348,7 @@ fn with_members(scenario: &Scenario, members: u64) -> Scenario {
     smaller.options.members = members;
     smaller.steps.retain_mut(|step| match &mut step.action {
         Action::Operation(operation) => {
-            if let Target::Node(node) = &mut operation.member {
+            if let Some(Target::Node(node)) = &mut operation.member {
                 *node = NodeId((node.0 - 1) % members + 1);
             }
             true

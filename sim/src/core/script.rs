@@ -1,5 +1,7 @@
 //! A scenario's lines as they come due, and a run written down as a scenario.
 
+use quorate_raft::NodeId;
+
 use super::clients::WatcherSlot;
 use super::{Event, Simulation, place};
 use crate::invariants::Violation;
@@ -187,8 +189,9 @@ impl Simulation {
 
     fn line_asks(&mut self, line: usize, operation: Operation) {
         let member = match operation.member {
-            Target::Node(node) => node,
-            Target::Leader(otherwise) => World::leader(self).unwrap_or(otherwise),
+            Some(Target::Node(node)) => node,
+            Some(Target::Leader(otherwise)) => World::leader(self).unwrap_or(otherwise),
+            None => World::leader(self).unwrap_or(NodeId(1)),
         };
         let slot = operation.client as u32;
         self.clients[slot as usize].queue(line, member, operation);
@@ -253,19 +256,13 @@ impl Simulation {
         let calls = self.recorder.calls().zip(&self.asked);
         let calls = calls
             .filter(|(_, (slot, _))| u64::from(*slot) < workers)
-            .map(|((at, request), (slot, member))| (at, u64::from(*slot), *member, request.clone()));
+            .map(|((at, request), (slot, member))| (at, u64::from(*slot), Some(*member), request.clone()));
         let depths = Depths { core: true, whole: false };
         Scenario::of_run(&self.options, depths, self.faults_begun(), calls)
     }
 
     /// An answer was not what its line says.
-    pub(super) fn unexpected(
-        &mut self,
-        line: usize,
-        node: quorate_raft::NodeId,
-        wanted: &Expected,
-        found: &Outcome,
-    ) {
+    pub(super) fn unexpected(&mut self, line: usize, node: NodeId, wanted: &Expected, found: &Outcome) {
         let said = match found {
             Outcome::Answered(response) => format!("{:?}", response.result),
             other => other.name().to_owned(),

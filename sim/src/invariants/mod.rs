@@ -46,7 +46,7 @@ use quorate_jepsen::etcd::{Request, Response};
 use quorate_raft::{Body, Instant, NodeId, Role, WriteId};
 use quorate_replica::{Message, Replica, Saved, Write};
 
-pub use bounded::Waiting;
+pub use bounded::{Waiting, check as check_waiting};
 pub use lease_expiry::Readings;
 pub use leases_seen::{AskedAt, LeasesSeen, leases_end, no_lease_is_left};
 pub use liveness::{Liveness, Member, TIMEOUTS_MAX, converged};

@@ -15,7 +15,7 @@
 //! election-timeout 150ms
 //!
 //! at 1s for 300ms crash n1               a fault, its time, and how long it lasts
-//! at 1.2s client 0 n2: put r/00 v1       a request of a client at a member
+//! at 1.2s client 0 n2: put r/00 v1       a request of a client at a member (or "leader:", or "any:", as it comes)
 //! when n2 leads after 5ms crash leader   once n2 leads, 5 ms later; lasts until healed
 //! after 1s heal crash                    one second after the line before
 //! after 2s require any leads             must be so then
@@ -88,13 +88,13 @@ impl Scenario {
         options: &Options,
         depths: Depths,
         faults: &[nemesis::Step],
-        calls: impl Iterator<Item = (Time, u64, NodeId, Request)>,
+        calls: impl Iterator<Item = (Time, u64, Option<NodeId>, Request)>,
     ) -> Scenario {
         let step = |at, action| Step { line: 0, when: When::At(at), action };
         let faults =
             faults.iter().map(|it| step(it.at, Action::Fault { fault: it.fault, lasts: Some(it.lasts) }));
         let operations = calls.map(|(at, client, member, request)| {
-            let member = Target::Node(member);
+            let member = member.map(Target::Node);
             step(at, Action::Operation(Operation { client, member, times: 1, request, outcome: None }))
         });
         let mut steps: Vec<Step> = faults.chain(operations).collect();
@@ -201,8 +201,8 @@ impl Period {
 pub struct Operation {
     /// The client. It asks one thing at a time, in the order of the lines.
     pub client: u64,
-    /// Whom it asks.
-    pub member: Target,
+    /// Whom it asks; if nobody, the client library chooses (at core depth, which has none, whoever leads is asked).
+    pub member: Option<Target>,
     /// How often, one after the other.
     pub times: u32,
     /// What.
@@ -302,7 +302,10 @@ impl fmt::Display for Action {
             Action::Never(condition, Some(lasts)) => write!(f, "never {condition} for {lasts:?}"),
             Action::Watcher(watcher, action) => write!(f, "watcher {watcher} {action}"),
             Action::Operation(Operation { client, member, times, request, outcome }) => {
-                write!(f, "client {client} {member}: ")?;
+                match member {
+                    Some(member) => write!(f, "client {client} {member}: ")?,
+                    None => write!(f, "client {client} any: ")?,
+                }
                 if *times > 1 {
                     write!(f, "{times} times ")?;
                 }

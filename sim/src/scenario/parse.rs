@@ -136,14 +136,16 @@ fn operation(words: &mut Words) -> Read<Operation> {
     }
     let text = words.word("a member and a colon (such as \"n1:\")")?;
     let member = match text.strip_suffix(':') {
-        Some("leader") => Some(Target::Leader(NodeId(1))),
+        Some("any") => Some(None),
+        Some("leader") => Some(Some(Target::Leader(NodeId(1)))),
         Some(name) => {
-            name.strip_prefix('n').and_then(|id| id.parse().ok()).map(|id| Target::Node(NodeId(id)))
+            name.strip_prefix('n').and_then(|id| id.parse().ok()).map(|id| Some(Target::Node(NodeId(id))))
         }
         None => None,
     };
     let Some(member) = member else {
-        return Err(words.back().wrong("expected a member and a colon (such as \"n1:\" or \"leader:\")"));
+        let wanted = "expected a member and a colon (such as \"n1:\", \"leader:\" or \"any:\")";
+        return Err(words.back().wrong(wanted));
     };
     let times = times(words)?;
     let request = requests::read(words)?;
@@ -232,7 +234,7 @@ fn highest(step: &Step) -> u64 {
     let waited = if let When::On(waited, _) = &step.when { condition(waited) } else { 0 };
     waited.max(match &step.action {
         Action::Fault { fault, .. } => highest_struck(fault),
-        Action::Operation(Operation { member: Target::Node(node), .. }) => node.0,
+        Action::Operation(Operation { member: Some(Target::Node(node)), .. }) => node.0,
         Action::Require(required, _) | Action::Never(required, _) => condition(required),
         Action::Watcher(_, WatcherAction::Watch { member, .. } | WatcherAction::Resume(member)) => member.0,
         _ => 0,

@@ -56,7 +56,7 @@ after 0s client 0 n2: txn then { put a b } else { } -> then
 after 0s client 0 n2: time-to-live 77 -> gone
 when client 0 idle client 0 n2: put r/00 v1 padded 20 lease 7 prev -> ok
 at 3s client 1 leader: get k/00 .. k/02 stale revision 4 limit 2 sort mod descend keys-only
-at 3s client 2 n5: delete all prev
+at 3s client 2 any: delete all prev
 at 3s client 2 n5: 1000 times delete all -> ok
 at 3s client 2 n5: txn if value r/00 = v1 and mod \"a b\" != 0 then { put a b ; get a } else { }
 at 3s client 2 n5: txn then { txn if lease x > 0 then { } else { get x .. end } } else { get all }

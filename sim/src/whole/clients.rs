@@ -54,7 +54,7 @@ pub async fn ask(
     let asked = shared.times();
     let operation = {
         let mut clients = lock(&shared.clients);
-        clients.asked.push((process, node));
+        clients.asked.push((process, (machines.len() == 1).then_some(node)));
         clients.leases.on_ask(request);
         clients.recorder.invoke(process, now(), request.clone())
     };
@@ -139,6 +139,7 @@ async fn stream(
         let slow = if watcher.credit < SLOW { SLOWNESS } else { Duration::ZERO };
         (watcher.member, slow, request, id)
     };
+    let machine = shared.in_place_of(machine);
     let create = convert::watch(&request);
     shared.note(Event::Request { process: WATCHERS + slot, node: machine, what: "watch" }, Some(machine));
     let client = caller.client(&[machine]);

@@ -17,7 +17,9 @@ use quorate_sim::coverage::Coverage;
 use quorate_sim::env::clock::{NodeClock, TRUE_RATE};
 use quorate_sim::env::network::Network;
 use quorate_sim::history::Recorder;
-use quorate_sim::invariants::{AskedAt, Check, LeasesSeen, Violation, WireInvariants};
+use quorate_sim::invariants::{
+    AskedAt, Check, LeasesSeen, Violation, Waiting, WireInvariants, check_waiting,
+};
 use quorate_sim::nemesis::{Nemesis, Step};
 use quorate_sim::options::Options;
 use quorate_sim::random::{Random, Stream};
@@ -28,6 +30,7 @@ use tokio::sync::mpsc;
 
 use super::clock::{SimClock, lock, now};
 use super::disk::SimDisk;
+use super::durable::{self, Entries};
 use super::life::Ending;
 use super::network::{Caller, Letter, Post, SimNetwork};
 use super::operator::Operator;
@@ -59,7 +62,7 @@ pub struct Shared {
     ids: Mutex<BTreeMap<NodeId, NodeId>>,
     trace: Mutex<Trace>,
     wire: Mutex<WireInvariants>,
-    seeds: Mutex<Random>,
+    entries: Mutex<Entries>,
     violation: Mutex<Option<Violation>>,
     crashes: Mutex<u64>,
 }
@@ -69,8 +72,8 @@ pub struct Shared {
 pub struct Clients {
     /// The history.
     pub recorder: Recorder,
-    /// Who asked whom, for each operation of the history.
-    pub asked: Vec<(u64, NodeId)>,
+    /// Who asked whom, for each operation of the history; nobody, if the library was to choose.
+    pub asked: Vec<(u64, Option<NodeId>)>,
     /// What they know together.
     pub known: Known,
     /// What they were told of leases.
@@ -153,7 +156,7 @@ impl Shared {
             ids: Mutex::default(),
             trace: Mutex::new(trace),
             wire: Mutex::default(),
-            seeds: Mutex::new(Random::new(options.seed, Stream::Members)),
+            entries: Mutex::default(),
             violation: Mutex::new(None),
             crashes: Mutex::new(0),
             options: options.clone(),
@@ -199,11 +202,6 @@ impl Shared {
     pub fn note(&self, event: Event, machine: Option<NodeId>) {
         let status = machine.and_then(|machine| self.observe(machine));
         lock(&self.trace).record(now(), event, status.as_ref());
-    }
-
-    /// A number that nobody else draws.
-    pub fn draw(&self) -> u64 {
-        lock(&self.seeds).any()
     }
 
     /// When it is, by true time and by every machine's clock.
@@ -268,6 +266,14 @@ impl Shared {
         leaders.max_by_key(|status| status.term).map(|status| NodeId(status.node))
     }
 
+    /// Whom to ask in place of a machine: itself, unless its member was removed; then any that runs.
+    pub fn in_place_of(&self, machine: NodeId) -> NodeId {
+        if self.with(machine, |it| it.closed) != Some(Some(Closed::Removed)) {
+            return machine;
+        }
+        self.machine_ids().into_iter().find(|other| self.handle(*other).is_some()).unwrap_or(machine)
+    }
+
     /// Looks where a member stands, and whether it may.
     pub fn observe(&self, machine: NodeId) -> Option<StatusLine> {
         let line = self.status(machine)?;
@@ -277,8 +283,43 @@ impl Shared {
             lock(&self.coverage).on_status(&before, &line, others.into_iter());
             let check = lock(&self.wire).on_status(&before, &line);
             self.demand(check);
+            if line.commit > before.commit {
+                self.demand(self.check_commit(line.commit));
+            }
         }
         Some(line)
+    }
+
+    /// What waits in a member and on the links stays within bounds.
+    pub fn check_waiting(&self, machine: NodeId) {
+        let Some(status) = self.full_status(machine) else { return };
+        let waiting = Waiting { pending: status.pending, inbox: 0, scheduled: self.post.waiting() };
+        let load = &self.options.load;
+        // Members ask, too: to make themselves known.
+        let askers = load.clients + load.watchers + self.machine_ids().len() as u64;
+        self.demand(check_waiting(machine, waiting, askers));
+    }
+
+    /// While all founders vote, and nobody else, their disks are those that count.
+    fn check_commit(&self, index: u64) -> Check {
+        if lock(&self.operator).has_changed_members() {
+            return Ok(());
+        }
+        let disks: Vec<SimDisk> = lock(&self.machines).iter().map(|machine| machine.disk.clone()).collect();
+        durable::check_commit(index, &disks)
+    }
+
+    /// A member has started: it stands where its disk says.
+    pub fn check_start(&self, machine: NodeId) {
+        let disk = self.with(machine, |machine| machine.disk.clone());
+        if let (Some(disk), Some(line)) = (disk, self.status(machine)) {
+            self.demand(disk.with_durable(|durable| durable.on_start(machine, &line)));
+        }
+    }
+
+    /// The services of a member that runs.
+    pub fn api(&self, machine: NodeId) -> Option<Arc<Api>> {
+        self.with_life(machine, |life| life.ready.as_ref().map(|(api, _)| Arc::clone(api)))?
     }
 
     /// Where a machine is asked who it is.
@@ -304,8 +345,14 @@ impl Shared {
     // --- Messages ---
 
     /// Looks at a message that a member sends.
-    pub fn on_wire(&self, from: NodeId, to: NodeId, message: &Message) {
+    pub fn on_wire(&self, (machine, from): (NodeId, NodeId), to: NodeId, message: &Message) {
         let check = lock(&self.wire).on_send(from, to, message);
+        self.demand(check);
+        let Some(disk) = self.with(machine, |machine| machine.disk.clone()) else { return };
+        let check = disk.with_durable(|durable| {
+            durable.compare(machine, &mut lock(&self.entries))?;
+            durable.on_send(machine, to, message)
+        });
         self.demand(check);
     }
 

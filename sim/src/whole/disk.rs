@@ -15,6 +15,7 @@ use quorate_sim::random::Random;
 use quorate_sim::time::Time;
 
 use super::clock::{lock, now};
+use super::durable::Durable;
 
 /// A member's disk.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct SimDisk {
 struct DiskInner {
     disk: Disk,
     random: Random,
+    /// How many things that take time the disk has done in this millisecond.
+    moment: (u64, u64),
     speed: DiskSpeed,
     slower: (u32, Time),
     /// What comes on top of everything, because the processor is busy.
@@ -34,6 +37,8 @@ struct DiskInner {
     life: u64,
     failure: Option<DiskFailure>,
     damage: Option<Damage>,
+    /// What an onlooker knows to be on it.
+    durable: Durable,
 }
 
 /// Bytes that have changed.
@@ -49,12 +54,14 @@ impl SimDisk {
         let inner = DiskInner {
             disk: Disk::default(),
             random,
+            moment: (0, 0),
             speed,
             slower: (1, Time::ZERO),
             delay: Duration::ZERO,
             life: 0,
             failure: None,
             damage: None,
+            durable: Durable::default(),
         };
         SimDisk { inner: Arc::new(Mutex::new(inner)), life: 0 }
     }
@@ -68,7 +75,7 @@ impl SimDisk {
     pub fn crash(&self) {
         let DiskInner { disk, random, life, .. } = &mut *lock(&self.inner);
         *life += 1;
-        disk.crash(random);
+        disk.crash(&mut random.at(CRASHES | *life));
     }
 
     /// The process ends. What it has written stays in the machine's memory, unless the kernel has dropped it because
@@ -128,6 +135,11 @@ impl SimDisk {
         lock(&self.inner).damage.as_ref().is_some_and(|damage| damage.refused)
     }
 
+    /// Looks at what is on it for sure.
+    pub fn with_durable<T>(&self, look: impl FnOnce(&mut Durable) -> T) -> T {
+        look(&mut lock(&self.inner).durable)
+    }
+
     async fn busy(&self) -> io::Result<()> {
         let takes = lock(&self.inner).duration();
         madsim::time::sleep(takes).await;
@@ -136,9 +148,13 @@ impl SimDisk {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Disk) -> T) -> io::Result<T> {
+        self.with_inner(|inner| act(&mut inner.disk))
+    }
+
+    fn with_inner<T>(&self, act: impl FnOnce(&mut DiskInner) -> T) -> io::Result<T> {
         let inner = &mut *lock(&self.inner);
         if inner.life == self.life {
-            Ok(act(&mut inner.disk))
+            Ok(act(inner))
         } else {
             Err(io::Error::other("whoever opened this disk is no more"))
         }
@@ -146,8 +162,19 @@ impl SimDisk {
 }
 
 impl DiskInner {
+    /// The source of whatever befalls the disk now. It does not depend on all that the disk has done before, so that a run
+    /// that is told as a scenario, or made smaller, meets much the same disk.
+    fn dice(&mut self) -> Random {
+        let millisecond = now().0 / 1_000_000;
+        if self.moment.0 != millisecond {
+            self.moment = (millisecond, 0);
+        }
+        self.moment.1 += 1;
+        self.random.at(millisecond << 16 | self.moment.1)
+    }
+
     fn duration(&mut self) -> Duration {
-        let usual = self.speed.sync + self.random.exponential_duration(self.speed.jitter) + self.delay;
+        let usual = self.speed.sync + self.dice().exponential_duration(self.speed.jitter) + self.delay;
         let (factor, until) = self.slower;
         usual + (usual * (factor - 1)).min(until.since(now()))
     }
@@ -168,15 +195,16 @@ impl DiskInner {
         if candidates.is_empty() {
             return false;
         }
-        let name = candidates[self.random.below(candidates.len() as u64) as usize];
+        let mut dice = self.dice();
+        let name = candidates[dice.below(candidates.len() as u64) as usize];
         let Ok(file) = self.disk.open(name) else { return false };
         let bytes = self.disk.bytes(file);
         let mut damaged = bytes.to_vec();
         let sectors = (bytes.len() / SECTOR) as u64;
         if failure == DiskFailure::BitRot && !bytes.is_empty() {
-            damaged[self.random.below(bytes.len() as u64) as usize] ^= 1 << self.random.below(8);
+            damaged[dice.below(bytes.len() as u64) as usize] ^= 1 << dice.below(8);
         } else if sectors > 1 {
-            let (from, to) = (self.random.below(sectors) as usize, self.random.below(sectors) as usize);
+            let (from, to) = (dice.below(sectors) as usize, dice.below(sectors) as usize);
             damaged.copy_within(from * SECTOR..(from + 1) * SECTOR, to * SECTOR);
         }
         if damaged == bytes {
@@ -195,6 +223,9 @@ pub const IO_ERROR: &str = "input/output error";
 
 /// How the names of files begin and end that are complete when they have them.
 const WHOLE: [(&str, &str); 3] = [("", ".wal"), ("snapshot-", ""), (META_FILE, META_FILE)];
+
+/// What is drawn for a crash is drawn apart from what is drawn for a moment.
+const CRASHES: u64 = 1 << 63;
 
 /// What a misdirected write overwrites.
 const SECTOR: usize = 512;
@@ -252,7 +283,7 @@ impl File for SimFile {
         let full = lock(&self.disk.inner).failure == Some(DiskFailure::Full);
         if full {
             // Some of it still fits.
-            let room = lock(&self.disk.inner).random.below(bytes.len() as u64 + 1) as usize;
+            let room = lock(&self.disk.inner).dice().below(bytes.len() as u64 + 1) as usize;
             self.disk.with(|disk| disk.append(self.id, &bytes[..room]))?;
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"));
         }
@@ -281,6 +312,10 @@ impl File for SimFile {
     async fn sync(&mut self) -> io::Result<()> {
         let length = self.disk.with(|disk| disk.length(self.id))?;
         self.disk.busy().await?;
-        self.disk.with(|disk| disk.sync(self.id, length))
+        self.disk.with_inner(|DiskInner { disk, durable, .. }| {
+            disk.sync(self.id, length);
+            let bytes = disk.bytes(self.id);
+            durable.on_sync(self.id, &bytes[..length.min(bytes.len())]);
+        })
     }
 }

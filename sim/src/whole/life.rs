@@ -15,6 +15,7 @@ use quorate_raft::NodeId;
 use quorate_replica::{Founder, Request};
 use quorate_sim::invariants::Violation;
 use quorate_sim::options::Options;
+use quorate_sim::random::{Random, Stream};
 use quorate_sim::trace::{Event, StatusLine};
 use quorate_store::Command;
 
@@ -49,7 +50,6 @@ struct Begin {
 
 /// Starts a process on a machine, unless one runs there or nothing may.
 pub fn start(shared: &Arc<Shared>, machine: NodeId) {
-    let seed = shared.draw();
     let (inbox, receiver) = quorate_node::inbox();
     let (asking, questions) = quorate_node::questions();
     let network = SimNetwork::new(machine, Arc::clone(shared));
@@ -60,6 +60,8 @@ pub fn start(shared: &Arc<Shared>, machine: NodeId) {
         }
         it.boots += 1;
         let number = it.boots;
+        // Drawn from who starts, and how often that was, and from nothing else.
+        let seed = Random::keyed(shared.options.seed, Stream::Members, machine.0, number).any();
         let spawner = Handle::current().create_node().name(format!("n{machine}.{number}")).build();
         if it.paused {
             Handle::current().pause(spawner.id());
@@ -101,7 +103,8 @@ fn founders(shared: &Shared, machine: NodeId) -> Vec<Founder> {
 /// Finds out who the member is, recovers it, and runs it.
 async fn live(shared: &Arc<Shared>, begin: Begin) -> Result<(), Error> {
     let Begin { machine, number, seed, plan, clock, disk, network, inbox, mut questions } = begin;
-    let identity = establish(&plan, (&clock, &disk, &network), &mut questions, || shared.draw()).await?;
+    let mut random = Random::numbered(seed, Stream::Members, 0);
+    let identity = establish(&plan, (&clock, &disk, &network), &mut questions, || random.any()).await?;
     let id = identity.member;
     network.begin(id);
     shared.register(machine, id);
@@ -116,6 +119,7 @@ async fn live(shared: &Arc<Shared>, begin: Begin) -> Result<(), Error> {
     }
     let api = Arc::new(Api::new(node.handle.clone(), clock, api_config(&shared.options, id, seed)));
     shared.with_life(machine, |life| life.ready = Some((api, node.handle.clone())));
+    shared.check_start(machine);
     shared.note(Event::Start { node: machine, boot: number }, Some(machine));
     let failed = |shared: &Arc<Shared>| {
         let shared = Arc::clone(shared);

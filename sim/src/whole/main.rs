@@ -21,7 +21,11 @@ mod command;
 #[cfg(madsim)]
 mod disk;
 #[cfg(madsim)]
+mod durable;
+#[cfg(madsim)]
 mod execute;
+#[cfg(madsim)]
+mod hashes;
 #[cfg(madsim)]
 mod life;
 #[cfg(madsim)]

@@ -106,7 +106,7 @@ impl Network for SimNetwork {
             let Some(machine) = machine else { return };
             (peers.me.expect("a member that speaks knows who it is"), machine)
         };
-        self.shared.on_wire(me, to, &message);
+        self.shared.on_wire((self.machine, me), to, &message);
         let mut bytes = Vec::new();
         quorate_node::encode_message(&message, &mut bytes).expect("members send what can be encoded");
         let (from, to, line) = ((self.machine, me), (machine, to), messages::line(&message));
@@ -209,6 +209,11 @@ impl Post {
             drop(inner);
             carrier.wake();
         }
+    }
+
+    /// How many letters are on their way.
+    pub fn waiting(&self) -> usize {
+        lock(&self.inner).letters.len()
     }
 
     /// The next letters that are due, as they become due.

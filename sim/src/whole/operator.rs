@@ -34,6 +34,8 @@ use super::network::{client_url_of, machine_of, url_of};
 pub struct Operator {
     /// It is doing something.
     busy: bool,
+    /// It has begun to change who the members are, or somebody's disk was lost.
+    changed: bool,
     /// Changes whose outcome is not known: they may take effect at any time.
     unanswered: u64,
     /// The disk that was lost last, until its member is replaced.
@@ -46,6 +48,13 @@ struct Lost {
     machine: NodeId,
     old: Option<NodeId>,
     learner: bool,
+}
+
+impl Operator {
+    /// Whether the members may be others than the founders by now.
+    pub fn has_changed_members(&self) -> bool {
+        self.changed
+    }
 }
 
 /// Whether a fault makes sense now, and can be survived.
@@ -121,7 +130,11 @@ pub async fn stands(shared: &Shared, machine: NodeId, standing: &Standing) -> bo
 
 /// The operator does something.
 pub fn operate(shared: &Arc<Shared>, fault: Fault) {
-    lock(&shared.operator).busy = true;
+    {
+        let mut operator = lock(&shared.operator);
+        operator.busy = true;
+        operator.changed |= fault.changes_members();
+    }
     let added = if matches!(fault, Fault::Add { .. }) { Some(new_machine(shared)) } else { None };
     let shared = Arc::clone(shared);
     madsim::task::spawn(async move {
@@ -203,7 +216,9 @@ fn admit(shared: &Arc<Shared>, machine: NodeId) {
 pub fn disk_is_lost(shared: &Shared, machine: NodeId) {
     let learner = shared.full_status(machine).is_some_and(|status| status.learner);
     let old = shared.id_of(machine);
-    lock(&shared.operator).lost = Some(Lost { machine, old, learner });
+    let mut operator = lock(&shared.operator);
+    operator.lost = Some(Lost { machine, old, learner });
+    operator.changed = true;
 }
 
 /// Looks after the members for as long as the run goes on.

@@ -23,6 +23,7 @@ use super::caller::Caller;
 use super::clients::{self, PROBES, SharedWatcher};
 use super::clock::{lock, now, until};
 use super::cluster::{Closed, Shared};
+use super::hashes;
 use super::life::{self, Ending};
 use super::operator;
 use super::script::Script;
@@ -52,6 +53,7 @@ pub async fn run(
     });
     cluster.start_all();
     madsim::task::spawn(operator::look_after(Arc::clone(&shared)));
+    madsim::task::spawn(hashes::compare(Arc::clone(&shared)));
     let (mut tasks, mut watchers) = (Vec::new(), Vec::new());
     let mut nemesis = if scenario.is_some() { Nemesis::idle(&options) } else { Nemesis::new(&options) };
     if scenario.as_ref().is_some_and(|scenario| !scenario.budget) {
@@ -63,9 +65,9 @@ pub async fn run(
         for client in Client::all(&options) {
             tasks.push(madsim::task::spawn(clients::client(Arc::clone(&shared), client)));
         }
-        for (slot, watcher) in Watcher::all(&options).into_iter().enumerate() {
-            watchers.push(clients::watch(&shared, slot as u64, watcher));
-        }
+    }
+    for (slot, watcher) in Watcher::all(&options).into_iter().enumerate() {
+        watchers.push(clients::watch(&shared, slot as u64, watcher));
     }
     storm(&mut cluster, &nemesis, Time::ZERO + options.storm, script.is_some()).await;
     if let Some(script) = script {
@@ -99,6 +101,7 @@ async fn storm(cluster: &mut Cluster, nemesis: &Mutex<Nemesis>, end: Time, scrip
         lock(nemesis).step(now(), cluster);
         for machine in cluster.0.machine_ids() {
             cluster.0.observe(machine);
+            cluster.0.check_waiting(machine);
         }
         let leads = cluster.leader();
         if let Some(node) = leads.filter(|_| leads != leader) {

@@ -44,7 +44,7 @@ struct Progress {
 
 /// A client: what it has still to do.
 struct Asker {
-    queue: mpsc::UnboundedSender<(usize, NodeId, Operation)>,
+    queue: mpsc::UnboundedSender<(usize, Vec<NodeId>, Operation)>,
     waiting: u64,
 }
 
@@ -113,7 +113,14 @@ impl Script {
             Action::Fault { fault, lasts } => {
                 let lasts = lasts.unwrap_or(self.shared.options.storm);
                 let world = &mut Cluster(Arc::clone(&self.shared));
-                if !lock(&self.nemesis).strike(now(), lasts, fault, world) {
+                // The operator does one thing after the other, and how long each takes is the seed's to say.
+                let patience = now() + self.shared.options.election_timeout * 2;
+                let mut begun = lock(&self.nemesis).strike(now(), lasts, fault, world);
+                while !begun && !world.admits(&fault) && now() < patience && !self.is_over() {
+                    madsim::time::sleep(GLANCE).await;
+                    begun = lock(&self.nemesis).strike(now(), lasts, fault, world);
+                }
+                if !begun {
                     let detail = format!("line {line}: {fault} would cost a quorum, or makes no sense now");
                     self.shared.demand(Err(Violation { invariant: "fault budget", detail }));
                 }
@@ -156,9 +163,10 @@ impl Script {
 
     /// A client asks this when it has asked everything before.
     fn ask(self: &Arc<Self>, line: usize, operation: Operation) {
-        let machine = match operation.member {
-            Target::Node(machine) => machine,
-            Target::Leader(otherwise) => Cluster(Arc::clone(&self.shared)).leader().unwrap_or(otherwise),
+        let machines = match operation.member {
+            Some(Target::Node(machine)) => vec![machine],
+            Some(Target::Leader(otherwise)) => vec![self.shared.leader().unwrap_or(otherwise)],
+            None => self.shared.options.member_ids(),
         };
         let mut progress = lock(&self.progress);
         let number = operation.client;
@@ -169,20 +177,20 @@ impl Script {
         });
         for _ in 0..operation.times {
             asker.waiting += 1;
-            let _ = asker.queue.send((line, machine, operation.clone()));
+            let _ = asker.queue.send((line, machines.clone(), operation.clone()));
         }
     }
 
     async fn client(
         self: Arc<Self>,
         number: u64,
-        mut queued: mpsc::UnboundedReceiver<(usize, NodeId, Operation)>,
+        mut queued: mpsc::UnboundedReceiver<(usize, Vec<NodeId>, Operation)>,
     ) {
         let mut caller = Caller::new(&self.shared, self.shared.options.load.patience);
         let mut process = number;
-        while let Some((line, machine, operation)) = queued.recv().await {
+        while let Some((line, machines, operation)) = queued.recv().await {
             let Operation { request, outcome: wanted, .. } = operation;
-            let outcome = clients::ask(&self.shared, &mut caller, process, &[machine], &request).await;
+            let outcome = clients::ask(&self.shared, &mut caller, process, &machines, &request).await;
             if matches!(outcome, Outcome::Unknown) {
                 process += self.shared.options.load.clients;
             }
@@ -191,6 +199,7 @@ impl Script {
                     Outcome::Answered(response) => format!("{:?}", response.result),
                     other => other.name().to_owned(),
                 };
+                let machine = machines[0];
                 self.breaks(format!(
                     "line {line}: the answer of n{machine} was to be {wanted}, and is {said}"
                 ));
@@ -208,7 +217,9 @@ impl Script {
             (WatcherAction::Watch { member, keys, from, prev_kv, slowly }, told) => {
                 told.iter().for_each(|told| lock(told).stop());
                 let watcher = Watcher::scripted(member, keys, from, prev_kv, if slowly { 1 } else { 1_000 });
-                let scripted = clients::Scripted::begin(&self.shared, number, watcher);
+                // The first numbers are those of watchers that nobody tells what to do.
+                let slot = self.shared.options.load.watchers + number;
+                let scripted = clients::Scripted::begin(&self.shared, slot, watcher);
                 progress.watchers.insert(number, scripted);
             }
             (WatcherAction::Resume(member), Some(told)) => lock(&told).resume(member),

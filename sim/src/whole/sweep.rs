@@ -3,9 +3,10 @@
 
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use clap::Args;
-use quorate_sim::command::{Overrides, start_clock};
+use quorate_sim::command::{Overrides, speed, start_clock};
 use quorate_sim::coverage::{self, STATES};
 use quorate_sim::report::Finished;
 
@@ -41,6 +42,7 @@ pub struct Sweep {
 struct Tally {
     next: u64,
     simulated: f64,
+    events: f64,
     violations: u64,
     reached: Vec<u64>,
 }
@@ -72,7 +74,7 @@ pub fn sweep_all(sweep: &Sweep) -> ExitCode {
         }
     });
     let tally = lock(&tally);
-    let (wall, seeds) = (clock.elapsed().as_secs_f64().max(1e-9), tally.next);
+    let seeds = tally.next;
     if sweep.coverage {
         let mut states: Vec<usize> = (0..STATES).collect();
         states.sort_by_key(|state| tally.reached[*state]);
@@ -82,7 +84,8 @@ pub fn sweep_all(sweep: &Sweep) -> ExitCode {
             println!("{:>8}  {}", tally.reached[state], coverage::name(state));
         }
     }
-    println!("{seeds} seeds in {wall:.1}s: {:.0} simulated seconds per second", tally.simulated / wall);
+    let simulated = Duration::from_secs_f64(tally.simulated);
+    println!("{}", speed(seeds, simulated, tally.events as u64, clock.elapsed()));
     println!("{} violations", tally.violations);
     if tally.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -94,7 +97,8 @@ fn one_of_many(sweep: &Sweep, seed: u64, tally: &Mutex<Tally>) {
     let same = !sweep.twice || !first.success || run_alone(&arguments).text == first.text;
     let line = first.text.lines().last().unwrap_or_default();
     let mut tally = lock(tally);
-    tally.simulated += seconds(line);
+    tally.simulated += number(line, "simulated");
+    tally.events += number(line, "events");
     let states = first.text.lines().find_map(|line| line.strip_prefix(REACHED)).unwrap_or_default();
     for state in states.split(' ').filter_map(|state| state.parse::<usize>().ok()) {
         tally.reached[state] += 1;
@@ -130,9 +134,9 @@ pub fn run_alone(arguments: &[std::ffi::OsString]) -> Ran {
     Ran { text, success: output.status.success() }
 }
 
-/// The simulated seconds in a summary's line.
-fn seconds(line: &str) -> f64 {
-    let mut words = line.split_whitespace().skip_while(|word| *word != "simulated").skip(1);
+/// The number behind a word in a summary's line.
+fn number(line: &str, word: &str) -> f64 {
+    let mut words = line.split_whitespace().skip_while(|other| *other != word).skip(1);
     words.next().and_then(|word| word.trim_end_matches('s').parse().ok()).unwrap_or(0.0)
 }
 
