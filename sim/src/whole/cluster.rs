@@ -266,12 +266,15 @@ impl Shared {
         leaders.max_by_key(|status| status.term).map(|status| NodeId(status.node))
     }
 
-    /// Whom to ask in place of a machine: itself, unless its member was removed; then any that runs.
+    /// Whom to ask in place of a machine: itself, unless its member was removed or learns, and so serves nobody; then any that
+    /// votes.
     pub fn in_place_of(&self, machine: NodeId) -> NodeId {
-        if self.with(machine, |it| it.closed) != Some(Some(Closed::Removed)) {
+        let learns = |machine| self.handle(machine).map(|handle| handle.is_learner());
+        let removed = self.with(machine, |it| it.closed) == Some(Some(Closed::Removed));
+        if !removed && learns(machine) != Some(true) {
             return machine;
         }
-        self.machine_ids().into_iter().find(|other| self.handle(*other).is_some()).unwrap_or(machine)
+        self.machine_ids().into_iter().find(|other| learns(*other) == Some(false)).unwrap_or(machine)
     }
 
     /// Looks where a member stands, and whether it may.
