@@ -24,6 +24,8 @@ pub struct Durable {
     /// The log's files, as far as they were read.
     segments: BTreeMap<FileId, Scan>,
     hard_state: HardState,
+    /// How a hard state took back what the one before had promised.
+    taken_back: Option<String>,
     /// By index, from behind the snapshot on.
     entries: BTreeMap<u64, Entry>,
     /// What the newest snapshot covers that the log has noted.
@@ -69,7 +71,7 @@ impl Durable {
 
     fn apply(&mut self, record: Record, checksum: u32) {
         match record {
-            Record::HardState(hard_state) => self.hard_state = hard_state,
+            Record::HardState(hard_state) => self.promise(hard_state),
             Record::Entry(entry) => {
                 let index = entry.index.0;
                 self.entries.split_off(&index);
@@ -88,6 +90,15 @@ impl Durable {
         }
     }
 
+    /// Terms grow, and in each there is one vote (Raft figure 2), through restarts.
+    fn promise(&mut self, now: HardState) {
+        let before = std::mem::replace(&mut self.hard_state, now);
+        let same_term = now.term == before.term && (before.vote.is_none() || now.vote == before.vote);
+        if now.term <= before.term && !same_term {
+            self.taken_back.get_or_insert_with(|| format!("{before:?} became {now:?}"));
+        }
+    }
+
     /// Whether everything up to this index is there.
     fn reaches(&self, index: u64) -> bool {
         index <= self.snapshot || self.entries.contains_key(&index)
@@ -97,8 +108,12 @@ impl Durable {
         self.entries.keys().next_back().map_or(self.snapshot, |last| (*last).max(self.snapshot))
     }
 
-    /// What it has learned since the last time is what all other disks hold there, if the term is the same.
+    /// What it has learned since the last time takes nothing back, and is what all other disks hold there, if the term is the same.
     pub fn compare(&mut self, machine: NodeId, all: &mut Entries) -> Check {
+        if let Some(how) = self.taken_back.take() {
+            let detail = format!("on the disk of n{machine} {how}");
+            return Err(Violation { invariant: "durable votes", detail });
+        }
         for (index, Entry { term, checksum }) in self.fresh.drain(..) {
             let first = *all.0.entry((index, term.0)).or_insert(checksum);
             if first != checksum {
