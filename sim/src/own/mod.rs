@@ -266,6 +266,8 @@ mod tests {
                     *weight = u32::from(*name == fault);
                 }
                 options.members = 5;
+                options.election_timeout = options.election_timeout.min(Duration::from_millis(300));
+                options.faults.interval = options.election_timeout * 3;
                 options.storm = Duration::from_secs(4);
                 let finished = cluster::run(&Highest, &options, None, false);
                 assert_eq!(finished.violation, None, "seed {seed}, only {fault}");
