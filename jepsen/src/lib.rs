@@ -50,6 +50,6 @@ pub mod zones;
 
 pub use history::{History, Operation, OperationId, Returned};
 pub use model::{Model, Refutation};
-pub use search::{Limits, Reductions, check};
+pub use search::{Limits, Reductions, Search, check};
 pub use value::Value;
 pub use verdict::{Verdict, Violation};

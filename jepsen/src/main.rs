@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quorate_jepsen::explain::{Picture, html};
 use quorate_jepsen::format::{self, Format, ReadOptions, Recording, WriteError};
 use quorate_jepsen::models::named::{FailedCas, NilRead, Semantics};
-use quorate_jepsen::report::{ModelName, Report, Settings, judge};
+use quorate_jepsen::report::{ModelName, Report, Settings, judge, judge_stream};
 use quorate_jepsen::{Limits, Verdict, txn};
 
 /// Judges histories of concurrent systems: is there an order that explains every answer?
@@ -105,6 +105,10 @@ struct CheckArguments {
     /// Of etcd: a member may answer serializable reads from before what it had answered, as it does after a kill.
     #[arg(long)]
     members_may_go_back: bool,
+    /// Judge histories of lines while they are read, in bounded memory: endless ones from the standard input, too. Their
+    /// operations must be in the order of the calls. Nothing is drawn.
+    #[arg(long, conflicts_with = "html")]
+    stream: bool,
     /// One line of JSON per file.
     #[arg(long)]
     json: bool,
@@ -354,7 +358,7 @@ fn check_file(
     semantics: &Semantics,
     progress: &ProgressBar,
 ) -> Status {
-    let recording = match load(file, &arguments.input) {
+    let recording = match (!arguments.stream).then(|| load(file, &arguments.input)).transpose() {
         Ok(recording) => recording,
         Err(error) => return bad_input(file, &error, arguments, progress),
     };
@@ -362,7 +366,8 @@ fn check_file(
     let limit = Duration::from_secs(arguments.time_limit);
     let stop = || {
         progress.tick();
-        begun.elapsed() >= limit || INTERRUPTED.load(Ordering::Relaxed)
+        // A stream may be endless.
+        (begun.elapsed() >= limit && !arguments.stream) || INTERRUPTED.load(Ordering::Relaxed)
     };
     let mut settings =
         Settings { model: arguments.model, semantics: semantics.clone(), ..Settings::default() };
@@ -383,7 +388,12 @@ fn check_file(
         stop: Some(&stop),
         ..Limits::default()
     };
-    match judge(&recording, &settings) {
+    let judged = if arguments.stream {
+        open(file).and_then(|input| judge_stream(input, arguments.input.format(), &settings))
+    } else {
+        judge(recording.as_ref().expect("it was read"), &settings)
+    };
+    match judged {
         Ok(report) => {
             progress.suspend(|| print_report(file, &report, elapsed.get(), arguments.json));
             match write_page(file, &report, arguments) {
@@ -421,26 +431,35 @@ fn now() -> Instant {
     Instant::now()
 }
 
+impl InputArguments {
+    /// The format named.
+    fn format(&self) -> Option<Format> {
+        self.format.map(|format| match format {
+            FormatName::Edn => Format::Edn,
+            FormatName::Json => Format::Json,
+            FormatName::Log => Format::Log,
+            FormatName::Lines => Format::Lines,
+            FormatName::Etcd => Format::Etcd,
+            FormatName::Case => Format::Case,
+            FormatName::Sessions => Format::Sessions,
+            FormatName::Dbcop => Format::Dbcop,
+            FormatName::Robustness => Format::Robustness,
+        })
+    }
+}
+
 fn load(file: &Path, arguments: &InputArguments) -> Result<Recording, String> {
-    let format = arguments.format.map(|format| match format {
-        FormatName::Edn => Format::Edn,
-        FormatName::Json => Format::Json,
-        FormatName::Log => Format::Log,
-        FormatName::Lines => Format::Lines,
-        FormatName::Etcd => Format::Etcd,
-        FormatName::Case => Format::Case,
-        FormatName::Sessions => Format::Sessions,
-        FormatName::Dbcop => Format::Dbcop,
-        FormatName::Robustness => Format::Robustness,
-    });
     let options = ReadOptions { independent: arguments.independent, lenient: arguments.lenient };
-    let recording = if file == Path::new("-") {
-        format::read_from(io::stdin().lock(), format, options)
-    } else {
-        let file = std::fs::File::open(file).map_err(|error| format!("cannot be opened: {error}"))?;
-        format::read_from(file, format, options)
-    };
-    recording.map_err(|error| error.to_string())
+    format::read_from(open(file)?, arguments.format(), options).map_err(|error| error.to_string())
+}
+
+/// A file, or the standard input.
+fn open(file: &Path) -> Result<Box<dyn io::Read>, String> {
+    if file == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = std::fs::File::open(file).map_err(|error| format!("cannot be opened: {error}"))?;
+    Ok(Box::new(file))
 }
 
 fn print_report(file: &Path, report: &Report, elapsed: Duration, json: bool) {

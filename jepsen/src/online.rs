@@ -5,6 +5,7 @@
 //!
 //! * [`etcd::online`](crate::etcd::online) judges etcd's own operations by the order of revisions, with watches and leases;
 //! * [`etcd::OnlineLock`](crate::etcd::OnlineLock) judges what the order of changes says of a lock;
+//! * [`Search`](crate::Search) judges any sequential object, by what is possible at the present moment;
 //! * [`txn::Lists`](crate::txn::Lists) judges transactions that append to lists.
 
 use crate::{Verdict, Violation};
@@ -14,6 +15,8 @@ use crate::{Verdict, Violation};
 pub struct Bounds {
     /// Operations that come before a part is judged.
     pub part: usize,
+    /// Operations that are held for what may tell which write of unknown outcome happened: some happen late.
+    pub lag: usize,
     /// Operations that are held because something about them is not certain.
     pub operations: usize,
     /// Writes of unknown outcome that may still happen.
@@ -30,6 +33,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Bounds {
             part: 4096,
+            lag: 4096,
             operations: 1 << 18,
             open: 1 << 16,
             leases: 4096,

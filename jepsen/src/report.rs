@@ -2,6 +2,7 @@
 
 mod names;
 mod picture;
+mod stream;
 mod transactions;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use crate::value::Value;
 use crate::verdict::Verdict;
 
 pub use names::ModelName;
+pub use stream::judge_stream;
 
 /// How to judge.
 #[derive(Clone, Default)]

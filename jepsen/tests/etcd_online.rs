@@ -16,6 +16,7 @@ const SHAPE: Shape =
 
 const SMALL: Bounds = Bounds {
     part: 12,
+    lag: 40,
     operations: 4000,
     open: 4000,
     leases: 4000,

@@ -126,6 +126,11 @@ impl NamedReader {
         self.history
     }
 
+    /// What was read since the last time.
+    pub fn take(&mut self) -> History<Ask, Answer> {
+        std::mem::take(&mut self.history)
+    }
+
     fn read_line(&mut self, line: &str) -> Result<(), FormatError> {
         if line.trim().is_empty() {
             return Ok(());
@@ -202,6 +207,11 @@ impl EtcdReader {
     #[must_use]
     pub fn finish(self) -> Records<'static> {
         self.records
+    }
+
+    /// What was read since the last time.
+    pub fn take(&mut self) -> Records<'static> {
+        std::mem::take(&mut self.records)
     }
 
     fn read_line(&mut self, line: &str) -> Result<(), FormatError> {

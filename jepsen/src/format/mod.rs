@@ -27,7 +27,7 @@ pub mod sessions;
 mod stream;
 mod write;
 
-pub use stream::{ReadError, read_from};
+pub use stream::{ReadError, read_from, read_pieces};
 pub use write::{WriteError, write};
 
 use crate::etcd::Records;

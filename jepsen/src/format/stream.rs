@@ -41,6 +41,24 @@ pub fn read_from(
     }
 }
 
+/// Reads a history of lines piece by piece, packed by gzip or not; `None` recognizes the format. `visit` says whether
+/// it wants more. Nothing is kept.
+pub fn read_pieces(
+    mut input: impl Read,
+    format: Option<Format>,
+    visit: &mut dyn FnMut(Recording) -> bool,
+) -> Result<(), ReadError> {
+    let mut beginning = Vec::new();
+    input.by_ref().take(GZIP.len() as u64).read_to_end(&mut beginning).map_err(ReadError::Io)?;
+    let is_packed = beginning == GZIP;
+    let input = io::Cursor::new(beginning).chain(input);
+    if is_packed {
+        Chunks::new(MultiGzDecoder::new(input), ReadError::Packed).give(format, visit)
+    } else {
+        Chunks::new(input, ReadError::Io).give(format, visit)
+    }
+}
+
 /// What files begin with that are packed by gzip.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
@@ -52,11 +70,13 @@ struct Chunks<R> {
     is_at_end: bool,
     /// How many lines have been given out.
     lines: usize,
+    /// Whether what is there is given out at once.
+    is_eager: bool,
 }
 
 impl<R: Read> Chunks<R> {
     fn new(input: R, wrong: fn(io::Error) -> ReadError) -> Self {
-        Chunks { input, wrong, bytes: Vec::new(), is_at_end: false, lines: 0 }
+        Chunks { input, wrong, bytes: Vec::new(), is_at_end: false, lines: 0, is_eager: false }
     }
 
     fn read(mut self, named: Option<Format>, options: ReadOptions) -> Result<Recording, ReadError> {
@@ -84,9 +104,65 @@ impl<R: Read> Chunks<R> {
         }
     }
 
-    /// Reads until there are so many bytes, or no more.
+    fn give(
+        mut self,
+        named: Option<Format>,
+        visit: &mut dyn FnMut(Recording) -> bool,
+    ) -> Result<(), ReadError> {
+        self.is_eager = true;
+        while !self.is_at_end && !self.bytes.contains(&b'\n') {
+            self.fill(self.bytes.len() + CHUNK)?;
+        }
+        let valid = match std::str::from_utf8(&self.bytes) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&self.bytes[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        let mut goes_on = true;
+        match named.or_else(|| detect(valid)) {
+            Some(Format::Etcd) => {
+                let mut reader = EtcdReader::default();
+                self.for_each_piece(|text| {
+                    if goes_on {
+                        reader.read(text)?;
+                        goes_on = visit(Recording::Etcd(Box::new(reader.take())));
+                    }
+                    Ok(())
+                })
+            }
+            Some(Format::Lines) => {
+                let mut reader = NamedReader::default();
+                self.for_each_piece(|text| {
+                    if goes_on {
+                        reader.read(text)?;
+                        goes_on = visit(Recording::Named(reader.take()));
+                    }
+                    Ok(())
+                })
+            }
+            _ => {
+                let why = "expected lines of JSON, one operation each: other formats are judged as a whole, without --stream \
+                           (quorate-jepsen convert makes lines of them)";
+                Err(FormatError::at_line(1, why).into())
+            }
+        }
+    }
+
+    /// Reads until there are so many bytes, or no more; an eager reader is content with less.
     fn fill(&mut self, count: usize) -> Result<(), ReadError> {
         let missing = count.saturating_sub(self.bytes.len());
+        if self.is_eager && missing > 0 && !self.is_at_end {
+            let before = self.bytes.len();
+            self.bytes.resize(before + missing.min(CHUNK), 0);
+            let read = loop {
+                match self.input.read(&mut self.bytes[before..]) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read.map_err(self.wrong)?,
+                }
+            };
+            self.bytes.truncate(before + read);
+            self.is_at_end = read == 0;
+            return Ok(());
+        }
         if missing > 0 && !self.is_at_end {
             let read = self.input.by_ref().take(missing as u64).read_to_end(&mut self.bytes);
             self.is_at_end = read.map_err(self.wrong)? < missing;

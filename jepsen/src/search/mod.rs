@@ -13,6 +13,7 @@
 
 mod explore;
 mod look_ahead;
+mod online;
 mod partition;
 mod seen;
 mod shrink;
@@ -20,6 +21,7 @@ mod states;
 mod window;
 
 pub use explore::Reductions;
+pub use online::Search;
 pub use partition::check;
 
 /// How much a check may use before it gives up.

@@ -566,6 +566,16 @@ impl Online {
         let events = log.changes.iter().flat_map(|change| &change.events);
         let versions = events.map(|event| &event.kv).chain(self.past.store().present());
         let leased: BTreeSet<Bytes> = versions.filter(|kv| kv.lease != 0).map(|kv| kv.key.clone()).collect();
+        let Some(first) = open.first() else { return upto };
+        // What is not settled stays for a while: much is told by what happens next.
+        let mut revisions: Vec<i64> = self
+            .window
+            .iter()
+            .filter_map(|held| placed(&held.operation).map(|(response, _)| response.revision))
+            .collect();
+        revisions.sort_unstable();
+        let Some(latest) = revisions.len().checked_sub(self.bounds.lag + 1) else { return first - 1 };
+        let upto = upto.min(revisions[latest]).max(first - 1);
         let known = |until: i64| {
             let last = open.iter().copied().rfind(|revision| *revision <= until);
             last.is_none_or(|last| guesses::is_known(unknown, &leased, sights, (last, until)))
@@ -574,8 +584,7 @@ impl Online {
             return upto;
         }
         let full = sights.last_full(upto).filter(|at| known(*at));
-        let before = open.first().map_or(upto, |first| first - 1);
-        full.unwrap_or(before).max(before)
+        full.unwrap_or(first - 1).max(first - 1)
     }
 
     /// Notes which writes of unknown outcome explain revisions that are let go. Gives those that are gone.
