@@ -123,8 +123,13 @@ fn shows_bare(request: &Request) -> bool {
 }
 
 /// Explains a revision that nobody claims, as the replay did. `unknown` may have happened; `deadline` is when the
-/// revision, or a later one, was seen first.
-pub(super) fn explain(change: &Change, unknown: &[&Held], sights: &Sights<'_>, deadline: u64) -> Guess {
+/// revision, or a later one, was seen first, and `present` the keys that were there before it.
+pub(super) fn explain(
+    change: &Change,
+    unknown: &[&Held],
+    sights: &Sights<'_>,
+    (deadline, present): (u64, &BTreeSet<Bytes>),
+) -> Guess {
     let in_time = || unknown.iter().filter(|held| held.operation.call <= deadline);
     if let Some(event) = change.events.iter().find(|event| !event.deleted) {
         let shown = sights.shows(change.revision, &event.kv);
@@ -156,8 +161,13 @@ pub(super) fn explain(change: &Change, unknown: &[&Held], sights: &Sights<'_>, d
             && change.events.iter().all(|event| deletes(&held.operation.input, event))
     });
     if let Some(chosen) = chosen {
-        let does = |held: &&&Held| match &change.events[..] {
-            [alone] => deleted_by(&held.operation.input, alone),
+        let does = |held: &&&Held| match (&held.operation.input, &change.events[..]) {
+            (Request::Delete(delete), events) => {
+                // The same keys go, and no others.
+                let met = present.iter().filter(|key| delete.keys.contains(key.as_slice())).count();
+                met == events.len() && events.iter().all(|event| deletes(&held.operation.input, event))
+            }
+            (request, [alone]) => deleted_by(request, alone),
             _ => false,
         };
         let slot = if does(&chosen) {

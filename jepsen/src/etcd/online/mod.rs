@@ -519,9 +519,20 @@ impl Online {
         let sights = Sights::new(answered, truncated.iter());
         let claimed = claimed(&part, log);
         let mut guesses: Vec<(i64, guesses::Guess)> = Vec::new();
-        for change in log.changes.iter().filter(|change| !claimed.contains(&change.revision)) {
-            let deadline = deadline(&self.window, &truncated, change.revision);
-            guesses.push((change.revision, guesses::explain(change, &unknown, &sights, deadline)));
+        let mut present: BTreeSet<Bytes> = self.past.store().present().map(|kv| kv.key.clone()).collect();
+        for change in &log.changes {
+            if !claimed.contains(&change.revision) {
+                let deadline = deadline(&self.window, &truncated, change.revision);
+                let met = (deadline, &present);
+                guesses.push((change.revision, guesses::explain(change, &unknown, &sights, met)));
+            }
+            for event in &change.events {
+                if event.deleted {
+                    present.remove(&event.kv.key);
+                } else {
+                    present.insert(event.kv.key.clone());
+                }
+            }
         }
         let until =
             if done { last } else { self.certain_until(&guesses, &unknown, &sights, (log, upto.min(last))) };
