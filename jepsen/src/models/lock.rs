@@ -84,11 +84,12 @@ impl Model for OwnedLock {
     }
 
     fn describe(&self, input: &LockInput, output: Option<&LockOutput>) -> String {
-        describe(input, output)
+        describe(input, output, ["acquired the lock", "released the lock"])
     }
 
     fn describe_state(&self, held: &Held) -> String {
         match held.by {
+            Some(process) if held.times > 1 => format!("held {} times by process {process}", held.times),
             Some(process) => format!("held by process {process}"),
             None => "free".to_owned(),
         }
@@ -144,7 +145,7 @@ impl Model for Semaphore {
     }
 
     fn describe(&self, input: &LockInput, output: Option<&LockOutput>) -> String {
-        describe(input, output)
+        describe(input, output, ["acquired a permit", "released a permit"])
     }
 
     fn describe_state(&self, held: &BTreeMap<u64, u32>) -> String {
@@ -152,11 +153,11 @@ impl Model for Semaphore {
     }
 }
 
-fn describe(input: &LockInput, output: Option<&LockOutput>) -> String {
+fn describe(input: &LockInput, output: Option<&LockOutput>, [acquired, released]: [&str; 2]) -> String {
     let may = if output.is_some() { "" } else { "may have " };
     match (input, output.copied().flatten()) {
-        (LockInput::Acquire { .. }, Some(token)) => format!("{may}acquired it with token {token}"),
-        (LockInput::Acquire { .. }, None) => format!("{may}acquired it"),
-        (LockInput::Release { .. }, _) => format!("{may}released it"),
+        (LockInput::Acquire { .. }, Some(token)) => format!("{may}{acquired} with token {token}"),
+        (LockInput::Acquire { .. }, None) => format!("{may}{acquired}"),
+        (LockInput::Release { .. }, _) => format!("{may}{released}"),
     }
 }

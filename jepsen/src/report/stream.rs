@@ -52,14 +52,16 @@ pub fn judge_stream(
     if let Some(why) = wrong {
         return Err(why);
     }
-    let verdict = match judge.map_or(Verdict::Valid, |mut judge| judge.conclude()) {
+    let verdict = judge.as_mut().map_or(Verdict::Valid, |judge| judge.conclude());
+    let evidence = judge.map_or_else(Vec::new, |judge| judge.evidence());
+    let verdict = match verdict {
         Verdict::Valid if is_stopped => {
             Verdict::Unknown(format!("stopped after {count} operations, and nothing was wrong up to there"))
         }
         verdict => verdict,
     };
     settings.judged.inspect(|judged| judged());
-    Ok(super::finish(name, count, verdict, Vec::new(), None))
+    Ok(super::finish(name, count, verdict, evidence, None))
 }
 
 /// What takes a history piece by piece.
@@ -69,6 +71,11 @@ trait Judge {
 
     /// The verdict.
     fn conclude(&mut self) -> Verdict;
+
+    /// The operations of a violation, one line each.
+    fn evidence(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Judge for Online {
@@ -127,6 +134,17 @@ where
 
     fn conclude(&mut self) -> Verdict {
         self.search.conclude()
+    }
+
+    fn evidence(&self) -> Vec<String> {
+        let first = match self.search.verdict() {
+            Some(Verdict::Invalid(violation)) => violation.operations.first().copied(),
+            _ => None,
+        };
+        let line = |(index, operation, words): &(usize, _, String)| {
+            super::line_of(format!("op {index}"), Some(*index) == first, operation, words)
+        };
+        self.search.evidence().iter().map(line).collect()
     }
 }
 

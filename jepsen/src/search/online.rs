@@ -37,6 +37,19 @@ struct Part<M: Model> {
     /// The only state there was some time ago, and what has come since: what an explanation needs.
     begun: M::State,
     since: Vec<Held<M>>,
+    /// Where the next explanation begins.
+    next: Option<Start<M>>,
+    /// Whether anything was let go.
+    is_cut: bool,
+    /// What shows that nothing is possible any more.
+    evidence: Vec<Held<M>>,
+}
+
+/// A moment at which there was only one state: that, what was pending and had not happened, and how much had come.
+struct Start<M: Model> {
+    state: M::State,
+    undone: Vec<Held<M>>,
+    came: usize,
 }
 
 /// A state, and which of the pending operations have led to it.
@@ -82,6 +95,9 @@ where
             possible: HashSet::from([(self.model.init(), 0)]),
             begun: self.model.init(),
             since: Vec::new(),
+            next: None,
+            is_cut: false,
+            evidence: Vec::new(),
         };
         let part = self.parts.entry(key.clone()).or_insert_with(init);
         let result = part.advance(&self.model, &self.bounds, operation.call);
@@ -94,9 +110,12 @@ where
     pub fn conclude(&mut self) -> Verdict {
         let mut parts = std::mem::take(&mut self.parts);
         for (key, part) in &mut parts {
-            let result = part.advance(&self.model, &self.bounds, u64::MAX);
-            self.end(result, key.as_deref());
+            if self.verdict.is_none() {
+                let result = part.advance(&self.model, &self.bounds, u64::MAX);
+                self.end(result, key.as_deref());
+            }
         }
+        self.parts = parts;
         self.verdict.clone().unwrap_or(Verdict::Valid)
     }
 
@@ -104,6 +123,16 @@ where
     #[must_use]
     pub fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()
+    }
+
+    /// The operations that a violation names, with their places in the history and in words, in the order of their calls.
+    pub fn evidence(&self) -> Vec<(usize, Operation<M::Input, M::Output>, String)> {
+        let held = self.parts.values().flat_map(|part| &part.evidence);
+        let told = held.map(|held| {
+            let words = self.model.describe(&held.operation.input, held.operation.output());
+            (held.index, held.operation.clone(), words)
+        });
+        told.collect()
     }
 
     /// How many operations or configurations one part held at most.
@@ -169,7 +198,10 @@ where
             let possible = self.follow(model, bounds, slot)?;
             let stuck = self.pending[slot].take().expect("it was pending");
             if possible.is_empty() {
-                return Err(Verdict::Invalid(self.explain(model, &stuck)));
+                let violation = self.explain(model, &stuck);
+                let shown = |held: &&Held<M>| violation.operations.contains(&held.index);
+                self.evidence = self.since.iter().filter(shown).cloned().collect();
+                return Err(Verdict::Invalid(violation));
             }
             self.possible = possible;
             self.let_go(bounds);
@@ -229,17 +261,25 @@ where
         mask
     }
 
-    /// Begins the explanation anew where only one configuration is possible.
+    /// Begins the explanation anew, from time to time, where only one configuration was possible.
     fn let_go(&mut self, bounds: &Bounds) {
-        let mut possible = self.possible.iter();
-        if let (Some((state, mask)), None) = (possible.next(), possible.next()) {
-            let undone =
-                |(slot, held): (usize, &Option<Held<M>>)| held.clone().filter(|_| mask & (1 << slot) == 0);
-            self.since = self.pending.iter().enumerate().filter_map(undone).collect();
-            self.begun = state.clone();
-        } else if self.since.len() > bounds.operations {
+        if self.since.len() > bounds.operations {
             // Too much for an explanation: what is left of it is the latest.
             self.since.drain(..bounds.operations / 2);
+            (self.next, self.is_cut) = (None, true);
+        }
+        let mut possible = self.possible.iter();
+        let (Some((state, mask)), None) = (possible.next(), possible.next()) else { return };
+        let is_due = |start: &Start<M>| self.since.len() - start.came >= EXPLAINED_MIN;
+        if self.next.is_none() || self.next.as_ref().is_some_and(is_due) {
+            let undone =
+                |(slot, held): (usize, &Option<Held<M>>)| held.clone().filter(|_| mask & (1 << slot) == 0);
+            let undone = self.pending.iter().enumerate().filter_map(undone).collect();
+            if let Some(start) = self.next.take() {
+                self.since.splice(..start.came, start.undone);
+                (self.begun, self.is_cut) = (start.state, true);
+            }
+            self.next = Some(Start { state: state.clone(), undone, came: self.since.len() });
         }
     }
 
@@ -248,7 +288,11 @@ where
         let history: History<M::Input, M::Output> =
             self.since.iter().map(|held| held.operation.clone()).collect();
         let limits = Limits { configurations: EXPLAINED_MAX, ..Limits::default() };
-        let verdict = check(&Resumed { model, state: self.begun.clone() }, &history, &limits);
+        let verdict = if self.is_cut {
+            check(&Resumed { model, state: self.begun.clone() }, &history, &limits)
+        } else {
+            check(model, &history, &limits)
+        };
         if let Verdict::Invalid(violation) = verdict {
             return violation.renumbered(|at| self.since[at].index);
         }
@@ -319,5 +363,7 @@ where
 const SLOTS_MAX: usize = 128;
 /// How long an explanation may be searched for.
 const EXPLAINED_MAX: u64 = 1_000_000;
+/// How many operations an explanation can look back on, at least.
+const EXPLAINED_MIN: usize = 128;
 /// How many states an explanation names.
 const STATES_SHOWN: usize = 8;

@@ -285,18 +285,21 @@ impl<M: Model> Shrinker<'_, M> {
         let what = self.model.describe(&operation.input, operation.output());
         let states: Vec<String> = found.into_iter().flat_map(|found| found.states).collect();
         let why = match (self.since, states.as_slice()) {
-            (Some(since), _) => format!(", whatever the state was at {since}"),
+            (Some(since), _) => format!(", whatever state those before had led to by {since}"),
             (None, []) => String::new(),
             (None, [one]) => format!(": the only state it can meet is {one}"),
             (None, many) => format!(": it can meet only the states {}", many.join(", ")),
         };
+        let among = match keep.len() - 1 {
+            0 => String::new(),
+            1 => " before or after the one other operation that matters".to_owned(),
+            others => format!(" among the {others} other operations that matter"),
+        };
         let sentence = format!(
-            "process {} {what}, called at {}, returned at {}, cannot be placed among the {} other operations that \
-             matter{why}",
+            "process {} {what}, called at {}, returned at {}, cannot be placed{among}{why}",
             operation.process,
             operation.call,
             operation.return_time(),
-            keep.len() - 1,
         );
         let others = keep.into_iter().filter(|index| *index != stuck);
         Core { operations: std::iter::once(stuck).chain(others).collect(), sentence }
