@@ -326,13 +326,13 @@ fn evidence<I, O>(
     indices.sort_by_key(|index| (history.operations[*index].call, *index));
     let line = |index: &usize| {
         let operation = &history.operations[*index];
-        line_of(name(*index), violation.operations.first() == Some(index), operation, &describe(operation))
+        line_of(&name(*index), violation.operations.first() == Some(index), operation, &describe(operation))
     };
     indices.iter().map(line).collect()
 }
 
 /// One operation of a violation.
-fn line_of<I, O>(name: String, is_first: bool, operation: &Operation<I, O>, words: &str) -> String {
+fn line_of<I, O>(name: &str, is_first: bool, operation: &Operation<I, O>, words: &str) -> String {
     let mark = if is_first { '*' } else { ' ' };
     let end: &dyn Display = match &operation.returned {
         Some(returned) => &returned.at,

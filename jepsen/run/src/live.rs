@@ -284,10 +284,10 @@ mod tests {
             let mut live = live(name, Workload::Kv);
             let mut first = vec![put(10, "1", Some(2))];
             first.extend((0..5001).map(|number| put(20 + number, &format!("lost {number}"), None)));
-            first.push(get(6000, "1", 2, 1));
+            first.extend([put(6000, "2", Some(3)), get(6010, "2", 3, 2)]);
             assert!(live.judge(seen(first), 7000));
             assert_eq!(live.revisions.open(), OPEN_MAX, "the others are in the file");
-            assert_eq!(live.judge(seen(vec![get(8000, value, 3, 2)]), 9000), valid, "{name}");
+            assert_eq!(live.judge(seen(vec![get(8000, value, 4, 3)]), 9000), valid, "{name}");
             let checks = live.conclude(Seen::default());
             assert_eq!(checks[0].verdict.is_valid(), valid, "{name}: {}", checks[0].verdict);
             let file = std::env::temp_dir().join(format!("quorate-test-aside-{}-{name}", std::process::id()));

@@ -93,9 +93,10 @@ fn stuck_at(picture: &Picture, stuck: &Break, placed: usize) -> Option<String> {
     let rest = stuck.states.len().saturating_sub(TOLD_MAX);
     let more = if rest > 0 { format!(" and {rest} other states") } else { String::new() };
     Some(format!(
-        "every order ends before op {} ({}) returns; the longest has {placed} steps; there the state is {}{more}",
+        "every order ends before op {} ({}) returns; the longest has {placed} {}; there the state is {}{more}",
         this.id,
         this.text,
+        if placed == 1 { "step" } else { "steps" },
         states.join(" or "),
     ))
 }

@@ -141,10 +141,10 @@ where
             Some(Verdict::Invalid(violation)) => violation.operations.first().copied(),
             _ => None,
         };
-        let line = |(index, operation, words): &(usize, _, String)| {
-            super::line_of(format!("op {index}"), Some(*index) == first, operation, words)
-        };
-        self.search.evidence().iter().map(line).collect()
+        let lines = self.search.evidence().map(|(index, operation, words)| {
+            super::line_of(&format!("op {index}"), Some(index) == first, operation, &words)
+        });
+        lines.collect()
     }
 }
 

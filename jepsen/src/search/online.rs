@@ -126,13 +126,12 @@ where
     }
 
     /// The operations that a violation names, with their places in the history and in words, in the order of their calls.
-    pub fn evidence(&self) -> Vec<(usize, Operation<M::Input, M::Output>, String)> {
+    pub fn evidence(&self) -> impl Iterator<Item = (usize, &Operation<M::Input, M::Output>, String)> {
         let held = self.parts.values().flat_map(|part| &part.evidence);
-        let told = held.map(|held| {
+        held.map(|held| {
             let words = self.model.describe(&held.operation.input, held.operation.output());
-            (held.index, held.operation.clone(), words)
-        });
-        told.collect()
+            (held.index, &held.operation, words)
+        })
     }
 
     /// How many operations or configurations one part held at most.
