@@ -1,6 +1,6 @@
 //! How long verdicts take, as a table: processor time of one thread, the best of many runs.
 //!
-//! `cargo run --release -p quorate-jepsen --example measure [logs] [keys] [registers] [etcd] [reading]`. Generated histories always; real ones if
+//! `cargo run --release -p quorate-jepsen --example measure [logs] [keys] [registers] [etcd] [partitions] [reading]`. Generated histories always; real ones if
 //! `QUORATE_HISTORIES` names their folder. Reading files is measured apart.
 //!
 //! With the word `count` every case runs twenty times and no clock is read: for counting instructions, which other
@@ -13,6 +13,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::partitions::partitioned_history;
 use common::{Random, Shape, correct_history, register_history};
 use quorate_jepsen::etcd::{self, EtcdHistory, Options, Records};
 use quorate_jepsen::format::jepsen::{Answer, Ask};
@@ -24,8 +25,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 fn main() {
     println!("| history | verdicts | ms | wanted |\n|---|---|---|---|");
-    let parts: [(&str, fn()); 5] =
-        [("logs", logs), ("keys", keys), ("registers", registers), ("etcd", etcd), ("reading", reading)];
+    let parts: [(&str, fn()); 6] = [
+        ("logs", logs),
+        ("keys", keys),
+        ("registers", registers),
+        ("etcd", etcd),
+        ("partitions", partitions),
+        ("reading", reading),
+    ];
     let named: Vec<String> = std::env::args().skip(1).filter(|word| word != "count").collect();
     for (name, part) in parts {
         if named.is_empty() || named.iter().any(|named| named == name) {
@@ -65,6 +72,35 @@ fn etcd() {
         let name = format!("etcd, {operations} operations, {unknown} % unknown");
         measure(&name, wanted, || [etcd::check_records(&records, &Options::default(), None)]);
         measure(&format!("{name}, recorded in memory"), "", || [etcd::check(&history, &Options::default())]);
+    }
+}
+
+/// How many histories of clusters that were cut again and again are decided, and how long that takes.
+fn partitions() {
+    const SEEDS: u64 = 20;
+    let kinds =
+        [("single keys", true, false), ("ranges and txns", false, false), ("leases, too", false, true)];
+    for operations in [1000, 3000] {
+        for (name, plain, everything) in kinds {
+            for unknown in [30, 50, 70] {
+                let (mut decided, mut spent) = (0, Duration::ZERO);
+                for seed in 0..SEEDS {
+                    let (processes, keys, values) = (20, 10, seed % 2 * 2);
+                    let shape = Shape { operations, processes, keys, unknown, values, everything, plain };
+                    let history = partitioned_history(&mut Random::new(seed), shape);
+                    let options = Options { steps_max: 100_000, ..Options::default() };
+                    let before = processor_time();
+                    let verdict = etcd::check(&history, &options);
+                    spent += processor_time().saturating_sub(before);
+                    decided += u64::from(!matches!(verdict, Verdict::Unknown(_)));
+                }
+                let each = spent.as_secs_f64() * 1000.0 / SEEDS as f64;
+                println!(
+                    "| etcd, partitions, {operations} operations, {unknown} % unknown, {name} | {decided} of {SEEDS} decided | \
+                     {each:.1} on average | |"
+                );
+            }
+        }
     }
 }
 

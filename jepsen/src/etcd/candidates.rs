@@ -2,14 +2,17 @@
 //! happened.
 //!
 //! Many of them are as good as each other: of two puts to the same key whose values nobody ever saw, it makes
-//! no difference which one happened. Such candidates are one *group*, and a search that has failed with one
-//! of them does not try another.
+//! no difference which one happened. What nobody was told does not matter either: a txn that puts a key and reads
+//! three is a put. So candidates that do the same (see [`Effects`]) are one *group*, and a search that has failed with
+//! one of them does not try another.
+
+use std::collections::HashSet;
 
 use super::facts::Facts;
-use super::order::Options;
-use super::outcome::{Reply, Response};
-use super::records::{Atom, Rare};
-use super::request::{Bytes, Compare, Put, Relation, Request, Target, Txn};
+use super::order::{Options, seen_versions};
+use super::outcome::{KeyValue, Reply, Response};
+use super::records::{Atom, Rare, Records};
+use super::request::{Bytes, Compare, Delete, Keys, Put, Relation, Request, SortTarget, Target, Txn};
 use super::timeline::{KeyId, Timeline};
 use crate::hash::FastMap;
 
@@ -38,12 +41,16 @@ pub(super) enum Cause {
 pub(super) struct Group {
     /// By call.
     pub members: Vec<u32>,
+    /// What its first member does, without what it reads; `None`: it ends a lease.
+    pub request: Option<Request>,
     pub key: Option<KeyId>,
     /// The keys that it may write, ascending, if they are several; `None`: perhaps every one.
     pub keys: Option<Vec<KeyId>>,
     pub effect: Effect,
     /// It writes this or that, depending on the state.
     pub is_conditional: bool,
+    /// The keys that it then depends on, ascending; `None`: perhaps on every one.
+    pub compares: Option<Vec<KeyId>>,
     /// Nothing but a put or a deletion of one key.
     pub is_plain: bool,
     /// The mod revision that the key must have.
@@ -76,15 +83,26 @@ pub(super) enum Effect {
     Any,
 }
 
-/// What makes candidates as good as each other, the key aside. Values count where they matter.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// What makes candidates as good as each other.
+#[derive(PartialEq, Eq, Hash)]
 enum Like {
-    Put(Option<Atom>),
-    Deletion,
-    /// A put if the key has this mod revision.
-    Guarded(i64, Option<Atom>),
-    /// The end of a lease, which has no other key, by itself or by a revocation.
+    /// They put this key, with a value of this class.
+    Put(KeyId, Class),
+    /// They delete this key.
+    Deletion(KeyId),
+    /// They end this lease, whether by a revocation or by its time.
     End(i64),
+    /// They do this, what nobody was told left out.
+    Effect(Request),
+}
+
+/// Values of a key that nobody can tell apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Class {
+    /// This one alone.
+    Only(Atom),
+    /// Those that nobody saw and that lie behind so many of the values that somebody compared the key with.
+    Behind(usize),
 }
 
 /// Collects the candidates of a history, by call.
@@ -246,14 +264,37 @@ fn is_conditional(request: &Request) -> bool {
     }
 }
 
+/// The keys that the compares of a request are about, ascending; none if they are too many.
+fn compared_keys(request: &Request, store: &Timeline<'_>) -> Option<Vec<KeyId>> {
+    fn collect(request: &Request, store: &Timeline<'_>, keys: &mut Vec<KeyId>) -> bool {
+        let Request::Txn(txn) = request else { return true };
+        for compare in &txn.compares {
+            let span = store.span(&compare.keys);
+            if span.len() > SPAN_MAX {
+                return false;
+            }
+            keys.extend(span);
+        }
+        txn.success.iter().chain(&txn.failure).all(|request| collect(request, store, keys))
+    }
+    let mut keys = Vec::new();
+    let are_few = collect(request, store, &mut keys);
+    keys.sort_unstable();
+    keys.dedup();
+    are_few.then_some(keys)
+}
+
 /// Whether everything that a request may write is a put, or everything a deletion.
 fn effect(request: &Request) -> Effect {
     match request {
         Request::Put(_) => Effect::Put,
         Request::Delete(_) | Request::LeaseRevoke { .. } => Effect::Deletion,
         Request::Txn(txn) => {
-            let mut effects =
-                txn.success.iter().chain(&txn.failure).filter(|request| request.may_write()).map(effect);
+            let writes = |request: &&Request| request.may_write();
+            if [&txn.success, &txn.failure].iter().any(|branch| branch.iter().filter(writes).count() > 1) {
+                return Effect::Any;
+            }
+            let mut effects = txn.success.iter().chain(&txn.failure).filter(writes).map(effect);
             let first = effects.next().unwrap_or(Effect::Any);
             if effects.all(|other| other == first) { first } else { Effect::Any }
         }
@@ -284,56 +325,49 @@ fn expectation(txn: &Txn) -> Option<i64> {
 /// The groups of some candidates. `wanted` says which values somebody saw at an unclaimed revision.
 pub(super) fn group(
     candidates: &[Candidate],
-    rare: &[Rare<'_>],
+    records: &Records<'_>,
     (facts, leases, store): (&Facts, &Leases, &Timeline<'_>),
     wanted: &FastMap<(KeyId, Atom), u32>,
 ) -> Vec<Group> {
-    // Where values are compared, or kept, each of them matters.
-    let values_matter = rare.iter().any(|rare| uses_values(&rare.operation.input));
+    let rare = records.rare();
+    let effects = Effects::new(records, store, wanted);
     let mut groups: Vec<Group> = Vec::new();
-    let mut known: FastMap<(KeyId, Like), GroupId> = FastMap::default();
+    let mut known: FastMap<Like, GroupId> = FastMap::default();
     for (number, candidate) in candidates.iter().enumerate() {
         let request = match candidate.cause {
             Cause::Operation(number) => Some(&rare[number as usize].operation.input),
             Cause::Expiry(_) => None,
         };
-        let value_of = |put: &Put, key: KeyId| {
-            let value = store.atom(put.value.as_slice());
-            value.filter(|value| values_matter || wanted.contains_key(&(key, *value)))
-        };
-        let like = match (candidate.cause, request, candidate.key) {
-            (_, Some(Request::Put(put)), Some(key)) if is_plain_put(put) => {
-                Some((key, Like::Put(value_of(put, key))))
-            }
-            (_, Some(Request::Delete(_)), Some(key)) => Some((key, Like::Deletion)),
-            (_, Some(Request::Txn(txn)), Some(key)) => {
-                guarded_put(txn).map(|(expected, put)| (key, Like::Guarded(expected, value_of(put, key))))
-            }
-            (_, Some(Request::LeaseRevoke { id }), Some(key)) => Some((key, Like::End(*id))),
-            (Cause::Expiry(id), None, Some(key)) => Some((key, Like::End(id))),
-            _ => None,
+        let done = request.and_then(effect_of);
+        let like = match (candidate.cause, &done) {
+            (Cause::Expiry(id), _) => Like::End(id),
+            (_, Some(Request::LeaseRevoke { id })) => Like::End(*id),
+            (_, Some(done)) => effects.like(done, candidate.key),
+            (_, None) => unreachable!("what is a candidate may write"),
         };
         let next = groups.len() as GroupId;
-        let id = like.map_or(next, |like| *known.entry(like).or_insert(next));
+        let is_plain = matches!(like, Like::Put(..) | Like::Deletion(_));
+        let id = *known.entry(like).or_insert(next);
         if id == next {
-            let (until, expects) = match request {
+            let (until, expects) = match &done {
                 Some(Request::Txn(txn)) if candidate.key.is_some() => {
                     (last_chance(txn, facts, candidate.key), expectation(txn))
                 }
                 _ => (None, None),
             };
-            let effect = match (candidate.key, request) {
-                (Some(_), Some(request)) => effect(request),
-                (Some(_), None) => Effect::Deletion,
-                (None, _) => Effect::Any,
-            };
             groups.push(Group {
                 members: Vec::new(),
                 key: candidate.key,
-                keys: keys_of(candidate, request, store, leases),
-                effect,
-                is_conditional: request.is_some_and(is_conditional),
-                is_plain: matches!(like, Some((_, Like::Put(_) | Like::Deletion))),
+                keys: keys_of(candidate, done.as_ref(), store, leases),
+                effect: match (candidate.key, &done) {
+                    (Some(_), Some(request)) => effect(request),
+                    (Some(_), None) => Effect::Deletion,
+                    (None, _) => Effect::Any,
+                },
+                is_conditional: done.as_ref().is_some_and(is_conditional),
+                compares: done.as_ref().map_or(Some(Vec::new()), |done| compared_keys(done, store)),
+                is_plain,
+                request: done,
                 expects,
                 until: until.unwrap_or(i64::MAX),
                 reserved: None,
@@ -342,6 +376,176 @@ pub(super) fn group(
         groups[id as usize].members.push(number as u32);
     }
     groups
+}
+
+/// What of a request changes anything, if any of it does: without what it reads, in one form of many that mean the same.
+fn effect_of(request: &Request) -> Option<Request> {
+    match request {
+        Request::Put(put) => Some(Request::Put(Put { prev_kv: false, ..put.clone() })),
+        Request::Delete(delete) => Some(Request::Delete(Delete { prev_kv: false, ..delete.clone() })),
+        Request::LeaseRevoke { id } => Some(Request::LeaseRevoke { id: *id }),
+        Request::Txn(txn) => {
+            let mut compares: Vec<Compare> = Vec::with_capacity(txn.compares.len());
+            for compare in &txn.compares {
+                if !compares.contains(compare) {
+                    compares.push(compare.clone());
+                }
+            }
+            // A txn that reads the future is refused as a whole.
+            let matters = |request: &&Request| match request {
+                Request::Range(range) => range.revision > 0,
+                _ => true,
+            };
+            let done = |requests: &[Request]| -> Vec<Request> {
+                let kept = requests.iter().filter(matters);
+                kept.filter_map(|request| match request {
+                    Request::Range(_) => Some(request.clone()),
+                    _ => effect_of(request),
+                })
+                .collect()
+            };
+            let (mut success, failure) = (done(&txn.success), done(&txn.failure));
+            if compares.is_empty() && success.len() == 1 && success[0].may_write() {
+                return success.pop();
+            }
+            let writes = success.iter().chain(&failure).any(Request::may_write);
+            writes.then_some(Request::Txn(Txn { compares, success, failure }))
+        }
+        _ => None,
+    }
+}
+
+/// What tells candidates apart.
+struct Effects<'a, 'h> {
+    store: &'a Timeline<'h>,
+    /// The values that somebody saw at an unclaimed revision.
+    wanted: &'a FastMap<(KeyId, Atom), u32>,
+    /// By key: what its value is held against.
+    uses: Vec<Uses>,
+    /// Of keys whose values are kept by later puts: those that somebody saw at all.
+    shown: HashSet<(KeyId, Atom)>,
+}
+
+/// How the values of a key are used, beyond being shown at their own revision.
+#[derive(Clone, Default)]
+struct Uses {
+    /// What they are compared with, in order.
+    compared: Vec<Bytes>,
+    /// They decide about an order.
+    sort: bool,
+    /// Later puts may keep them.
+    are_kept: bool,
+}
+
+/// How a value is used.
+enum Use<'a> {
+    Compared(&'a Bytes),
+    Sorted,
+    Kept,
+}
+
+impl<'a, 'h> Effects<'a, 'h> {
+    fn new(
+        records: &Records<'_>,
+        store: &'a Timeline<'h>,
+        wanted: &'a FastMap<(KeyId, Atom), u32>,
+    ) -> Effects<'a, 'h> {
+        let mut uses = vec![Uses::default(); store.key_count()];
+        for rare in records.rare() {
+            uses_values(&rare.operation.input, &mut |keys, how| {
+                for key in store.span(keys) {
+                    let uses = &mut uses[key as usize];
+                    match how {
+                        Use::Compared(value) => uses.compared.push(value.clone()),
+                        Use::Sorted => uses.sort = true,
+                        Use::Kept => uses.are_kept = true,
+                    }
+                }
+            });
+        }
+        for uses in &mut uses {
+            uses.compared.sort_unstable();
+            uses.compared.dedup();
+        }
+        let mut effects = Effects { store, wanted, uses, shown: HashSet::new() };
+        if effects.uses.iter().any(|uses| uses.are_kept) {
+            effects.collect_shown(records);
+        }
+        effects
+    }
+
+    fn collect_shown(&mut self, records: &Records<'_>) {
+        let Effects { store, uses, shown, .. } = self;
+        let mut show = |kv: &KeyValue| {
+            if let (Some(key), Some(value)) = (store.id(kv.key.as_slice()), store.atom(kv.value.as_slice()))
+                && uses[key as usize].are_kept
+            {
+                shown.insert((key, value));
+            }
+        };
+        for record in records.all() {
+            match (records.rare_of(record), records.shown(record)) {
+                (Some(operation), _) => {
+                    if let Some(Response { result: Ok(reply), .. }) = operation.output() {
+                        seen_versions(reply, &mut show);
+                    }
+                }
+                (None, Some(kv)) => show(&kv),
+                (None, None) => {}
+            }
+        }
+        for event in records.watches().iter().flat_map(|stream| &stream.responses).flat_map(|r| &r.events) {
+            show(&event.kv);
+            event.previous.iter().for_each(&mut show);
+        }
+    }
+
+    fn like(&self, done: &Request, key: Option<KeyId>) -> Like {
+        match (done, key) {
+            (Request::Put(put), Some(key)) if is_plain_put(put) => Like::Put(key, self.class(put)),
+            (Request::Delete(_), Some(key)) => Like::Deletion(key),
+            _ => {
+                let mut done = done.clone();
+                self.forget_values(&mut done);
+                Like::Effect(done)
+            }
+        }
+    }
+
+    /// The class of what a put writes.
+    fn class(&self, put: &Put) -> Class {
+        let key = self.store.id(put.key.as_slice()).expect("the keys of all puts are numbered");
+        let value = self.store.atom(put.value.as_slice()).expect("what may be written has a number");
+        let uses = &self.uses[key as usize];
+        let place = (key, value);
+        if uses.sort || self.wanted.contains_key(&place) || self.shown.contains(&place) {
+            return Class::Only(value);
+        }
+        match uses.compared.binary_search(&put.value) {
+            Ok(_) => Class::Only(value),
+            Err(place) => Class::Behind(place),
+        }
+    }
+
+    /// Replaces values that nobody can tell apart by the name of their class.
+    fn forget_values(&self, request: &mut Request) {
+        match request {
+            Request::Put(put) => {
+                if let Class::Behind(place) = self.class(put) {
+                    put.value = Bytes::from(place.to_string().as_str());
+                    // Not the same as a put of this value, which somebody may have seen.
+                    put.prev_kv = true;
+                }
+            }
+            Request::Txn(txn) => {
+                txn.success
+                    .iter_mut()
+                    .chain(&mut txn.failure)
+                    .for_each(|request| self.forget_values(request));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The keys of a candidate that may write several.
@@ -401,30 +605,87 @@ fn is_plain_put(put: &Put) -> bool {
     !put.ignore_value && !put.ignore_lease && put.lease == 0
 }
 
-/// The mod revision that a txn expects, and the put that it then does, if that is all it may do.
-fn guarded_put(txn: &Txn) -> Option<(i64, &Put)> {
-    let ([compare], [Request::Put(put)]) = (txn.compares.as_slice(), txn.success.as_slice()) else {
-        return None;
-    };
-    let Compare { keys, result: Relation::Equal, target: Target::Mod(expected) } = compare else {
-        return None;
-    };
-    let is_all = is_plain_put(put) && !txn.failure.iter().any(Request::may_write);
-    (is_all && keys.is_single() && keys.key == put.key).then_some((*expected, put))
-}
-
-/// Whether a request's effect depends on a value.
-fn uses_values(request: &Request) -> bool {
+/// Calls `visit` with the keys whose values decide what a request does or answers, beyond showing them at their own
+/// revision, and how.
+fn uses_values(request: &Request, visit: &mut impl FnMut(&Keys, Use<'_>)) {
     match request {
-        Request::Put(put) => put.ignore_value,
-        Request::Txn(txn) => {
-            txn.compares.iter().any(|compare| matches!(compare.target, Target::Value(_)))
-                || txn.success.iter().chain(&txn.failure).any(uses_values)
+        // Without a limit it shows all values that it sorts.
+        Request::Range(range) if range.sort_target == SortTarget::Value && range.limit > 0 => {
+            visit(&range.keys, Use::Sorted);
         }
-        _ => false,
+        Request::Put(put) if put.ignore_value => visit(&Keys::one(put.key.clone()), Use::Kept),
+        Request::Txn(txn) => {
+            for compare in &txn.compares {
+                if let Target::Value(value) = &compare.target {
+                    visit(&compare.keys, Use::Compared(value));
+                }
+            }
+            txn.success.iter().chain(&txn.failure).for_each(|request| uses_values(request, visit));
+        }
+        _ => {}
     }
 }
 
+/// Which keys candidates may write.
+pub(super) struct Written {
+    /// By key: whether one may write it at all.
+    pub at_all: Vec<bool>,
+    /// By key: whether one may put it.
+    pub by_put: Vec<bool>,
+}
+
+impl Written {
+    pub fn new(
+        candidates: &[Candidate],
+        rare: &[Rare<'_>],
+        (leases, store): (&Leases, &Timeline<'_>),
+    ) -> Written {
+        let none = vec![false; store.key_count()];
+        let mut written = Written { at_all: none.clone(), by_put: none };
+        for candidate in candidates {
+            match candidate.cause {
+                Cause::Expiry(lease) => written.end(leases.touch(lease)),
+                Cause::Operation(number) => {
+                    written.note(&rare[number as usize].operation.input, leases, store);
+                }
+            }
+        }
+        written
+    }
+
+    fn note(&mut self, request: &Request, leases: &Leases, store: &Timeline<'_>) {
+        match request {
+            Request::Put(put) => {
+                let key = store.id(put.key.as_slice()).expect("the keys of all puts are numbered");
+                self.at_all[key as usize] = true;
+                self.by_put[key as usize] = true;
+            }
+            Request::Delete(delete) => {
+                let span = store.span(&delete.keys);
+                // Of so many keys, not every one is looked at.
+                if span.len() <= SPAN_MAX {
+                    span.for_each(|key| self.at_all[key as usize] = true);
+                }
+            }
+            Request::Txn(txn) => {
+                txn.success.iter().chain(&txn.failure).for_each(|request| self.note(request, leases, store));
+            }
+            Request::LeaseRevoke { id } => self.end(leases.touch(*id)),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, touch: Touch<'_>) {
+        match touch {
+            Touch::One(key) => self.at_all[key as usize] = true,
+            Touch::Some(keys) => keys.iter().for_each(|key| self.at_all[*key as usize] = true),
+            Touch::All => {}
+        }
+    }
+}
+
+/// With more keys than this, not every one is looked at.
+pub(super) const SPAN_MAX: usize = 256;
 /// With more keys than this, a candidate is taken to write any.
 const TOUCHED_MAX: usize = 256;
 

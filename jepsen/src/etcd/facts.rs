@@ -7,10 +7,12 @@
 
 use std::ops::RangeInclusive;
 
+use super::candidates::Written;
 use super::outcome::{KeyValue, Reply, Response};
 use super::placing::{Order, Placed, Role};
 use super::records::{Kind, Record, Records};
 use super::request::{Keys, Relation, Request, Target, Txn};
+use super::store::branch;
 use super::timeline::{KeyId, Timeline};
 
 /// The segments of every key that a candidate may write.
@@ -22,8 +24,8 @@ pub(super) struct Facts {
     puts: Vec<Vec<i64>>,
     /// By key: the revisions at which a response showed all of it, or that it was not there.
     seen: Vec<Vec<i64>>,
-    /// By key: stretches in which nobody wrote it, for at the end of each a guard found the version from before.
-    /// They begin behind the first revision and end with the second; by that, ascending.
+    /// By key: stretches in which nobody wrote it, for at the end of each a guard found the version from before, or
+    /// because it was missing and only answered operations put it. They begin behind the first revision and end with the second; by that, ascending.
     untouched: Vec<Vec<(i64, i64)>>,
 }
 
@@ -78,8 +80,9 @@ impl Fact {
 }
 
 impl Facts {
-    /// Collects the facts of the keys for which `wanted` is true.
-    pub fn new(records: &Records<'_>, order: &Order, store: &Timeline<'_>, wanted: Vec<bool>) -> Facts {
+    /// Collects the facts of the keys that candidates may write.
+    pub fn new(records: &Records<'_>, order: &Order, store: &Timeline<'_>, written: Written) -> Facts {
+        let Written { at_all: wanted, by_put } = written;
         let (facts, seen) = (vec![Vec::new(); wanted.len()], vec![Vec::new(); wanted.len()]);
         let untouched = vec![Vec::new(); wanted.len()];
         let mut collector = Collector { store, wanted, facts, seen, untouched };
@@ -89,7 +92,7 @@ impl Facts {
                 None => collector.plain(records, record),
                 Some(operation) => {
                     if let Some(Response { result: Ok(reply), .. }) = operation.output() {
-                        collector.request(&operation.input, reply, placed, false);
+                        collector.answer(&operation.input, reply, placed);
                     }
                 }
             }
@@ -100,7 +103,19 @@ impl Facts {
             }
         }
         let initial = store.revision();
-        let Collector { seen, mut untouched, .. } = collector;
+        let Collector { wanted, seen, mut untouched, .. } = collector;
+        let mut result = Facts { seen, ..Facts::default() };
+        for (id, mut facts) in collector.facts.into_iter().enumerate() {
+            // A put sorts before the sights of its own revision.
+            facts.sort_by_key(|fact| (fact.revision(), !matches!(fact, Fact::Put(_))));
+            let now = store.version_of(id as KeyId);
+            if wanted[id] && !by_put[id] {
+                add_absences(&facts, now.is_none().then_some(initial), &mut untouched[id]);
+            }
+            let (segments, puts) = Walk::through(&facts, initial, now);
+            result.segments.push(segments);
+            result.puts.push(puts);
+        }
         for stretches in &mut untouched {
             stretches.sort_unstable();
             stretches.dedup_by(|later, kept| {
@@ -109,16 +124,7 @@ impl Facts {
                 same
             });
         }
-        let mut result = Facts { segments: Vec::new(), puts: Vec::new(), seen, untouched };
-        for (id, mut facts) in collector.facts.into_iter().enumerate() {
-            // A put sorts before the sights of its own revision.
-            facts.sort_by_key(|fact| (fact.revision(), !matches!(fact, Fact::Put(_))));
-            let now = store.version_of(id as KeyId);
-            let (segments, puts) = Walk::through(&facts, initial, now);
-            result.segments.push(segments);
-            result.puts.push(puts);
-        }
-        result
+        Facts { untouched, ..result }
     }
 
     /// What is known of a key around a revision.
@@ -148,6 +154,20 @@ impl Facts {
         let after = seen.partition_point(|seen| *seen < revision);
         after.checked_sub(1).map_or(i64::MIN, |last| seen[last])
     }
+}
+
+/// Adds the stretches in which a key is missing that nobody but answered operations puts. `gone`: since when it is.
+fn add_absences(facts: &[Fact], mut gone: Option<i64>, untouched: &mut Vec<(i64, i64)>) {
+    for fact in facts {
+        match *fact {
+            Fact::Put(at) => untouched.extend(gone.take().map(|gone| (gone, at - 1))),
+            // It contradicts that it is missing, or says nothing new.
+            Fact::There(at, _) if gone.is_some_and(|gone| at > gone) => gone = None,
+            Fact::There(..) => {}
+            Fact::Absent(at) | Fact::Deleted(at) => gone = gone.or(Some(at)),
+        }
+    }
+    untouched.extend(gone.map(|gone| (gone, i64::MAX)));
 }
 
 struct Collector<'a, 'h> {
@@ -231,12 +251,25 @@ impl Collector<'_, '_> {
         }
     }
 
-    fn request(&mut self, request: &Request, reply: &Reply, placed: &Placed, in_txn: bool) {
+    /// What an answered operation tells of its keys.
+    fn answer(&mut self, request: &Request, reply: &Reply, placed: &Placed) {
+        let deletes = matches!(request, Request::Txn(_)) && may_have_deleted(request, reply);
+        // What a txn that made the revision did not find may be what it deleted before.
+        let is_clear = !(deletes && placed.role == Role::Maker);
+        self.request((request, reply), placed, is_clear, false);
+    }
+
+    fn request(
+        &mut self,
+        (request, reply): (&Request, &Reply),
+        placed: &Placed,
+        is_clear: bool,
+        in_txn: bool,
+    ) {
         let revision = placed.revision;
         let makes = placed.role == Role::Maker;
         // What a txn that made the revision read may be from before its own changes, or from after them.
         let before = revision - i64::from(makes);
-        let is_clear = !(in_txn && makes);
         match (request, reply) {
             (Request::Range(range), Reply::Range { kvs, count, .. }) => {
                 let at = if range.revision > 0 { range.revision } else { before };
@@ -273,13 +306,25 @@ impl Collector<'_, '_> {
                         self.guard(id, expected, before);
                     }
                 }
-                let requests = if *succeeded { &txn.success } else { &txn.failure };
+                let requests = branch(txn, *succeeded);
                 for (request, reply) in requests.iter().zip(replies) {
-                    self.request(request, reply, placed, true);
+                    self.request((request, reply), placed, is_clear, true);
                 }
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a request, on the path that it took, deletes.
+fn may_have_deleted(request: &Request, reply: &Reply) -> bool {
+    match (request, reply) {
+        (Request::Delete(_), _) => true,
+        (Request::Txn(txn), Reply::Txn { succeeded, replies }) => {
+            let mut requests = branch(txn, *succeeded).iter().zip(replies);
+            requests.any(|(request, reply)| may_have_deleted(request, reply))
+        }
+        _ => false,
     }
 }
 

@@ -245,10 +245,12 @@ impl<'h> Replay<'h> {
         if !right {
             let operation = self.records.operation(placed.operation as usize).into_owned();
             let by_revision = self.store.differing_revision(record, self.records.seen(record));
-            let conflict = self.differs(placed, &operation);
-            let Some(key) = by_revision else { return Err(conflict) };
-            let at = self.store.revision();
-            return Err(Conflict::Blamed(self.gaps.last_write(key, at, &self.decisions, &self.store)));
+            self.note_difference(placed, &operation);
+            let (decisions, store) = (&self.decisions, &self.store);
+            return Err(Conflict::Blamed(match by_revision {
+                Some(key) => self.gaps.last_write(key, store.revision(), decisions, store),
+                None => self.gaps.bearing_on_request(&operation.input, store.revision(), decisions, store),
+            }));
         }
         if makes { self.check_watched(placed) } else { Ok(()) }
     }
@@ -264,11 +266,13 @@ impl<'h> Replay<'h> {
         if self.store.replay(&operation.input, reply, makes, operation.call) {
             return if makes { self.check_watched(placed) } else { Ok(()) };
         }
-        Err(self.differs(placed, operation))
+        self.note_difference(placed, operation);
+        let answer = (&operation.input, reply);
+        Err(Conflict::Blamed(self.gaps.blame_answer(answer, makes, &self.decisions, &self.store)))
     }
 
-    /// The conflict if an answer is not that of the replay.
-    fn differs(&mut self, placed: Placed, operation: &EtcdOperation) -> Conflict {
+    /// Notes that an answer is not that of the replay.
+    fn note_difference(&mut self, placed: Placed, operation: &EtcdOperation) {
         let footprint = footprint(&operation.input);
         let why = |store: &Timeline<'_>| {
             let mut excerpt = store.excerpt(&footprint, oldest_read(&operation.input).is_some());
@@ -276,7 +280,7 @@ impl<'h> Replay<'h> {
             let expected = expected.map_or_else(|error| format!("error: {error}"), |reply| reply.to_string());
             format!("the answer at that revision is {expected}")
         };
-        self.mismatch(placed, why)
+        self.note_mismatch(placed, why);
     }
 
     /// Whether watches saw the revision just made as it is. Without a guess before it, that is left to those
@@ -299,29 +303,37 @@ impl<'h> Replay<'h> {
         Err(self.mismatch(placed, |_| format!("at that revision {key} is still attached to it")))
     }
 
+    /// The conflict if a revision, or what was answered at it, is not as it was seen.
     fn mismatch(&mut self, placed: Placed, why: impl FnOnce(&Timeline<'_>) -> String) -> Conflict {
+        self.note_mismatch(placed, why);
+        let records: &'h Records<'h> = self.records;
+        let operation = &*records.operation(placed.operation as usize);
+        let at = oldest_read(&operation.input).unwrap_or(i64::MAX).min(self.store.revision());
+        Conflict::Blamed(self.gaps.bearing_on_request(&operation.input, at, &self.decisions, &self.store))
+    }
+
+    fn note_mismatch(&mut self, placed: Placed, why: impl FnOnce(&Timeline<'_>) -> String) {
+        if self.deepest.as_ref().is_some_and(|(revision, _)| *revision >= placed.revision) {
+            return;
+        }
         let index = placed.operation as usize;
         let records: &'h Records<'h> = self.records;
         let operation = &*records.operation(index);
-        if self.deepest.as_ref().is_none_or(|(revision, _)| *revision < placed.revision) {
-            let guesses = self.decisions.len();
-            let sentence = format!(
-                "{operation} [#{index}], but {}{}",
-                why(&self.store),
-                if guesses == 0 {
-                    String::new()
-                } else {
-                    format!(" (with {guesses} unclaimed revisions explained as well as possible)")
-                }
-            );
-            let mut operations = vec![index];
-            operations.extend(self.writers_seen(operation));
-            operations.dedup();
-            let rule = if placed.role == Role::Stale { "stale-prefix" } else { "replay" };
-            self.deepest = Some((placed.revision, Violation { rule, sentence, operations }));
-        }
-        let at = oldest_read(&operation.input).unwrap_or(i64::MAX).min(self.store.revision());
-        Conflict::Blamed(self.gaps.bearing_on_request(&operation.input, at, &self.decisions, &self.store))
+        let guesses = self.decisions.len();
+        let sentence = format!(
+            "{operation} [#{index}], but {}{}",
+            why(&self.store),
+            if guesses == 0 {
+                String::new()
+            } else {
+                format!(" (with {guesses} unclaimed revisions explained as well as possible)")
+            }
+        );
+        let mut operations = vec![index];
+        operations.extend(self.writers_seen(operation));
+        operations.dedup();
+        let rule = if placed.role == Role::Stale { "stale-prefix" } else { "replay" };
+        self.deepest = Some((placed.revision, Violation { rule, sentence, operations }));
     }
 
     /// The operations that wrote what a mismatching operation saw and what it should have seen.

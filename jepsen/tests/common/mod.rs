@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test binary uses a part of this")]
 
 pub mod naive;
+pub mod partitions;
 
 use quorate_jepsen::etcd::{
     Bytes, Compare, Delete, EtcdHistory, Event, KeyValue, Keys, Put, Range, Relation, Reply, Request,

@@ -1,11 +1,15 @@
 //! Choosing explanations: what may have made a revision, in which order it is tried, and which earlier choices are
 //! to blame if nothing works.
 
+use std::rc::Rc;
+
 use super::Gaps;
+use super::blame::Failure;
 use super::evidence::{Sight, could_make, value_at};
-use super::reasons::{Reason, Which};
+use super::reasons::{Nogood, Reason, Which};
 use crate::etcd::candidates::{Cause, Effect, Group, GroupId, Touch, UNUSED};
 use crate::etcd::facts::Segment;
+use crate::etcd::request::Request;
 use crate::etcd::timeline::{KeyId, Timeline};
 
 /// An explanation chosen for a revision that nobody claims.
@@ -22,7 +26,7 @@ pub(in crate::etcd) struct Decision {
     keys: Vec<KeyId>,
     any_key: bool,
     /// What was learned not to work, and why.
-    barred: Vec<(Which, Reason)>,
+    barred: Vec<Nogood>,
     /// Why the options tried before do not work.
     pub blamed: Reason,
 }
@@ -45,7 +49,7 @@ impl Decision {
 }
 
 /// One way to explain a revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::etcd) enum Choice {
     /// A revocation that returned it, of this lease.
     Revocation(i64),
@@ -183,7 +187,7 @@ impl<'h> Gaps<'h> {
 
     fn agrees_with(&self, group: &Group, evidence: &[Sight<'h>]) -> bool {
         evidence.is_empty()
-            || match self.request(group) {
+            || match &group.request {
                 Some(request) => evidence.iter().all(|sight| could_make(request, sight)),
                 None => evidence.iter().all(|sight| matches!(sight, Sight::Deletion(_))),
             }
@@ -204,7 +208,10 @@ impl<'h> Gaps<'h> {
             match self.touch(*choice) {
                 Touch::One(key) if keys.last() == Some(&key) => {}
                 Touch::One(key) => keys.push(key),
-                Touch::Some(several) => keys.extend(several),
+                Touch::Some(several) => {
+                    // What facts forbid is not chosen.
+                    keys.extend(several.iter().filter(|key| !self.is_quiet(**key, revision)));
+                }
                 Touch::All => any_key = true,
             }
         }
@@ -233,11 +240,12 @@ impl<'h> Gaps<'h> {
     }
 
     /// Remembers that a decision cannot be so while others are as they are, and goes on from there.
-    pub fn learn(&mut self, decisions: &mut [Decision], last: Which, others: Reason) {
+    pub fn learn(&mut self, decisions: &mut [Decision], last: Rc<[Which]>, others: Reason) {
         let (decision, earlier) = decisions.split_last_mut().expect("there is a decision to blame");
-        self.learned.remember(earlier.len() as u32, last.clone(), &others);
-        decision.blamed.extend(others.clone());
-        decision.barred.push((last, others));
+        let nogood = Nogood { last, others: Rc::new(others) };
+        self.learned.remember(earlier.len() as u32, &nogood);
+        decision.blamed.extend(&nogood.others);
+        decision.barred.push(nogood);
     }
 
     /// Applies the next option of the last decision that works. False if there is none left.
@@ -252,22 +260,19 @@ impl<'h> Gaps<'h> {
         while let Some(choice) = last.options.get(last.tried).copied() {
             last.tried += 1;
             *steps_left = steps_left.saturating_sub(1);
-            let barred = last.barred.iter().find(|(which, _)| self.is(choice, which));
-            let blamed = match choice {
-                _ if let Some((_, reason)) = barred => reason.clone(),
-                Choice::Revocation(lease) => {
-                    if store.expire(lease, 0) && self.agrees(revision, store) {
-                        return true;
-                    }
-                    self.bearing_on_lease(lease, revision - 1, earlier)
-                }
-                Choice::Unmet(key) => self.last_write(key, revision - 1, earlier, store),
-                Choice::Group(group) => match self.try_group(group, last, earlier, store) {
-                    Ok(()) => return true,
-                    Err(blamed) => blamed,
-                },
+            if let Some(nogood) = last.barred.iter().find(|nogood| self.is_all(choice, &nogood.last)) {
+                last.blamed.extend(&nogood.others);
+                continue;
+            }
+            let tried = match choice {
+                Choice::Revocation(lease) => self
+                    .try_end(lease, 0, revision, store)
+                    .map_err(|failure| self.blame_end(lease, &failure, earlier, store)),
+                Choice::Unmet(key) => Err(self.last_write(key, revision - 1, earlier, store)),
+                Choice::Group(group) => self.try_group(group, last, earlier, store),
             };
-            last.blamed.extend(blamed);
+            let Err(blamed) = tried else { return true };
+            last.blamed.extend(&blamed);
         }
         false
     }
@@ -291,11 +296,8 @@ impl<'h> Gaps<'h> {
             users.for_each(|user| reason.add(user, Which::Is(Choice::Group(id))));
             return Err(reason);
         };
-        let segment =
-            group.key.and_then(|key| self.facts.segment(key, revision).map(|segment| (key, segment)));
-        let limited = segment.filter(|_| group.effect == Effect::Put);
-        let limited = limited.and_then(|(key, segment)| Some(((key, segment.last), segment.puts?)));
-        if let Some((place, puts)) = limited
+        let place = self.place(group, revision);
+        if let Some((place, puts)) = place
             && let Some(spent) = self.spent.get(&place).filter(|spent| spent.len() >= puts as usize)
         {
             let mut reason = Reason::default();
@@ -303,21 +305,53 @@ impl<'h> Gaps<'h> {
             return Err(reason);
         }
         let candidate = &self.candidates[number as usize];
-        let rare = self.records.rare();
-        let changed = match candidate.cause {
-            Cause::Operation(number) => store.apply(&rare[number as usize].operation.input, candidate.call),
-            Cause::Expiry(lease) => store.expire(lease, candidate.call),
-        };
-        if !changed || !self.agrees(revision, store) {
-            return Err(self.bearing_on_candidate(candidate.cause, revision - 1, earlier, store));
+        match candidate.cause {
+            Cause::Expiry(lease) => self
+                .try_end(lease, candidate.call, revision, store)
+                .map_err(|failure| self.blame_end(lease, &failure, earlier, store))?,
+            Cause::Operation(operation) => {
+                let request = &self.records.rare()[operation as usize].operation.input;
+                let changed = store.apply(request, candidate.call);
+                let tried = match changed {
+                    false => Err(Failure::Nothing),
+                    true if group.key.is_some() => self.agrees(revision, store),
+                    true => self.fits(revision, store).and_then(|()| self.agrees(revision, store)),
+                };
+                tried.map_err(|failure| match request {
+                    Request::LeaseRevoke { id } => self.blame_end(*id, &failure, earlier, store),
+                    _ => self.blame_effect(request, &failure, earlier, store),
+                })?;
+            }
         }
         self.candidates[number as usize].used_by = earlier.len() as u32;
-        let place = limited.map(|(place, _)| place);
+        let place = place.map(|(place, _)| place);
         if let Some(place) = place {
             self.spent.entry(place).or_default().push(earlier.len() as u32);
         }
         decision.chosen = Some((number, place));
         Ok(())
+    }
+
+    /// The segment of its key of which a group that makes a revision spends a put, and how many that has.
+    fn place(&self, group: &Group, revision: i64) -> Option<((KeyId, i64), u32)> {
+        let key = group.key.filter(|_| group.effect == Effect::Put)?;
+        let segment = self.facts.segment(key, revision)?;
+        Some(((key, segment.last), segment.puts?))
+    }
+
+    /// Ends a lease by its time, or by a revocation.
+    fn try_end(
+        &self,
+        lease: i64,
+        since: u64,
+        revision: i64,
+        store: &mut Timeline<'h>,
+    ) -> Result<(), Failure> {
+        if !store.expire(lease, since) {
+            return Err(Failure::Nothing);
+        }
+        self.fits(revision, store)?;
+        self.agrees(revision, store)
     }
 
     /// Frees what a decision had chosen.

@@ -11,27 +11,29 @@
 //! The rest is tried, and must lead to a change with which all watches that cover *g* agree. The order is
 //! that of a scheduler: what some key needs soonest goes first. Every failure names the earlier guesses that
 //! are to blame, so that the replay goes back to one that can help, and what was learned from it is not tried again.
-//! That is `choices` and `reasons`; here is what is known before.
+//! That is `choices`, `blame` and `reasons`; here is what is known before.
 
+mod blame;
 mod choices;
 mod evidence;
 mod reasons;
 
 use std::borrow::Cow;
 
+use blame::Failure;
 use choices::Choice;
 pub(super) use choices::Decision;
 use evidence::{Sight, shown_versions, value_at};
 use reasons::Learned;
 pub(super) use reasons::Reason;
 
-use super::candidates::{self, Candidate, Cause, Effect, Group, GroupId, Leases};
+use super::candidates::{self, Candidate, Effect, Group, GroupId, Leases, Written};
 use super::facts::{Facts, guards};
 use super::order::Options;
 use super::outcome::{KeyValue, Reply, Response};
 use super::placing::{Order, Role};
 use super::records::{Atom, Kind, Records};
-use super::request::Request;
+use super::request::{Put, Request};
 use super::timeline::{KeyId, Timeline};
 use super::watch::Window;
 use crate::hash::FastMap;
@@ -52,6 +54,8 @@ pub(super) struct Gaps<'h> {
     by_value: FastMap<(KeyId, Atom), GroupId>,
     facts: Facts,
     leases: Leases,
+    /// By key: whether some put keeps its value or its lease.
+    keeps: Vec<bool>,
     learned: Learned,
     /// Revocations that returned a revision and may have made it.
     revocations: FastMap<i64, Vec<i64>>,
@@ -95,6 +99,7 @@ impl<'h> Gaps<'h> {
             by_value: FastMap::default(),
             facts: Facts::default(),
             leases: Leases::default(),
+            keeps: Vec::new(),
             learned: Learned::default(),
             revocations: FastMap::default(),
             gaps: Vec::new(),
@@ -120,13 +125,16 @@ impl<'h> Gaps<'h> {
         gaps.collect_previous();
         gaps.number(order);
         gaps.collect_evidence(order);
-        let mut written = vec![false; store.key_count()];
-        gaps.candidates
-            .iter()
-            .filter_map(|candidate| candidate.key)
-            .for_each(|id| written[id as usize] = true);
+        let written = Written::new(&gaps.candidates, records.rare(), (&gaps.leases, store));
         gaps.facts = Facts::new(records, order, store, written);
         gaps.collect_groups(store);
+        gaps.keeps = vec![false; store.key_count()];
+        for rare in records.rare() {
+            keeping_puts(&rare.operation.input, &mut |put| {
+                let key = store.id(put.key.as_slice()).expect("the keys of all puts are numbered");
+                gaps.keeps[key as usize] = true;
+            });
+        }
         Ok(gaps)
     }
 
@@ -264,15 +272,11 @@ impl<'h> Gaps<'h> {
                 *wanted.entry(place).or_default() += 1;
             }
         }
-        self.groups = candidates::group(
-            &self.candidates,
-            self.records.rare(),
-            (&self.facts, &self.leases, store),
-            &wanted,
-        );
+        self.groups =
+            candidates::group(&self.candidates, self.records, (&self.facts, &self.leases, store), &wanted);
         for (id, group) in self.groups.iter().enumerate() {
             if let (Effect::Put, Some(key), Some(Request::Put(put))) =
-                (group.effect, group.key, self.request(group))
+                (group.effect, group.key, &group.request)
                 && group.is_plain
                 && let Some(value) = store.atom(put.value.as_slice())
                 && wanted.contains_key(&(key, value))
@@ -306,30 +310,42 @@ impl<'h> Gaps<'h> {
         self.kept = kept.collect();
     }
 
-    fn request(&self, group: &Group) -> Option<&'h Request> {
-        let records: &'h Records<'h> = self.records;
-        match self.candidates[group.members[0] as usize].cause {
-            Cause::Operation(number) => Some(&records.rare()[number as usize].operation.input),
-            Cause::Expiry(_) => None,
-        }
-    }
-
     /// Whether the revision just made agrees with everything seen of it. If not, it is taken back.
-    fn agrees(&self, revision: i64, store: &mut Timeline<'h>) -> bool {
+    fn agrees(&self, revision: i64, store: &mut Timeline<'h>) -> Result<(), Failure> {
         debug_assert_eq!(store.revision(), revision, "gaps are explained in order");
         let evidence = self.gap(revision).map_or(&[][..], |gap| &gap.evidence);
-        let seen = evidence.iter().all(|sight| match sight {
+        let is_seen = |sight: &&Sight<'h>| match sight {
             Sight::Put(kv) => store.is_present(kv, false),
             Sight::Bare(kv) => store.is_present(kv, true),
             Sight::PutOf(key) => store.current(key).is_some_and(|version| version.revision == revision),
             Sight::Deletion(key) => store.just_deleted(key.as_slice()),
-        });
-        let agrees =
-            seen && self.previous_differs(revision, store).is_none() && self.is_watched_so(revision, store);
-        if !agrees {
-            store.undo();
-        }
-        agrees
+        };
+        let failure = if let Some(sight) = evidence.iter().find(|sight| !is_seen(sight)) {
+            Failure::Sight(sight.key().to_vec())
+        } else if let Some(previous) = self.previous_differs(revision, store) {
+            Failure::Previous(previous.clone())
+        } else if !self.is_watched_so(revision, store) {
+            Failure::Watched
+        } else {
+            return Ok(());
+        };
+        store.undo();
+        Err(failure)
+    }
+
+    /// Whether facts allow what the revision just made does to several keys. If not, it is taken back.
+    fn fits(&self, revision: i64, store: &mut Timeline<'h>) -> Result<(), Failure> {
+        let is_allowed = |key: KeyId, is_there: bool| {
+            !self.facts.is_untouched(key, revision)
+                && self.facts.segment(key, revision).is_none_or(|segment| match is_there {
+                    true => segment.puts != Some(0),
+                    false => segment.may_delete,
+                })
+        };
+        let wrong = store.latest_changes().find(|(key, is_there)| !is_allowed(*key, *is_there));
+        let Some((key, _)) = wrong else { return Ok(()) };
+        store.undo();
+        Err(Failure::Unlike(key))
     }
 
     /// Whether all watches that cover the revision just made show it as it is in the store.
@@ -389,6 +405,17 @@ impl<'h> Gaps<'h> {
              only {explanations} operations have an unknown outcome"
         );
         violation
+    }
+}
+
+/// Calls `visit` with every put of a request that keeps the value or the lease of its key.
+fn keeping_puts(request: &Request, visit: &mut impl FnMut(&Put)) {
+    match request {
+        Request::Put(put) if put.ignore_value || put.ignore_lease => visit(put),
+        Request::Txn(txn) => {
+            txn.success.iter().chain(&txn.failure).for_each(|request| keeping_puts(request, visit));
+        }
+        _ => {}
     }
 }
 

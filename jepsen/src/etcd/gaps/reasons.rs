@@ -8,22 +8,25 @@
 //! backjumping and nogood learning: Prosser 1993, Dechter 1990; clauses of SAT solvers are the same).
 //!
 //! Decisions are always made in the order of the revisions, so a nogood need only be looked at when its last decision is made.
+//! What is to blame for what is found in `blame`.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::rc::Rc;
 
 use super::Gaps;
 use super::choices::{Choice, Decision};
-use crate::etcd::candidates::{Cause, Effect, Touch};
-use crate::etcd::request::{Keys, Request};
-use crate::etcd::timeline::{KeyId, Timeline};
+use crate::etcd::candidates::{Effect, Touch};
+use crate::etcd::timeline::KeyId;
 
 /// What some decisions are, by their numbers. Together they are why something failed.
 #[derive(Clone, Debug, Default)]
-pub(in crate::etcd) struct Reason(BTreeMap<u32, Which>);
+pub(in crate::etcd) struct Reason {
+    parts: Vec<(u32, Which)>,
+    /// So many parts are sorted, each said once.
+    tidy: usize,
+}
 
 /// What of a decision matters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::etcd) enum Which {
     /// All: it is this.
     Is(Choice),
@@ -31,24 +34,16 @@ pub(in crate::etcd) enum Which {
     Puts(KeyId),
     /// It deletes this key and nothing else.
     Deletes(KeyId),
-    /// It writes none of these keys, which ascend.
-    Avoids(Vec<KeyId>),
+    /// It does not write this key.
+    Avoids(KeyId),
 }
 
 impl Which {
-    /// What says as much as both, which are true of the same decision.
-    fn and(&mut self, other: Which) {
-        match (&mut *self, other) {
-            (Which::Is(_), _) | (Which::Puts(_) | Which::Deletes(_), Which::Avoids(_)) => {}
-            (Which::Puts(left), Which::Puts(right)) | (Which::Deletes(left), Which::Deletes(right)) => {
-                assert_eq!(*left, right, "what writes one key writes no other");
-            }
-            (Which::Avoids(left), Which::Avoids(right)) => {
-                left.extend(right);
-                left.sort_unstable();
-                left.dedup();
-            }
-            (_, other) => *self = other,
+    /// Whether it says all that another one says, if both are true of the same decision.
+    fn says(self, other: Which) -> bool {
+        match (self, other) {
+            (Which::Is(_), _) | (Which::Puts(_) | Which::Deletes(_), Which::Avoids(_)) => true,
+            _ => self == other,
         }
     }
 }
@@ -56,26 +51,41 @@ impl Which {
 impl Reason {
     /// Adds what of a decision matters.
     pub fn add(&mut self, decision: u32, which: Which) {
-        match self.0.entry(decision) {
-            Entry::Vacant(entry) => {
-                entry.insert(which);
-            }
-            Entry::Occupied(mut entry) => entry.get_mut().and(which),
-        }
+        self.parts.push((decision, which));
+        self.bound();
     }
 
     /// Adds another reason.
-    pub fn extend(&mut self, other: Reason) {
-        if self.0.is_empty() {
-            self.0 = other.0;
-        } else {
-            other.0.into_iter().for_each(|(decision, which)| self.add(decision, which));
+    pub fn extend(&mut self, other: &Reason) {
+        self.parts.extend_from_slice(&other.parts);
+        self.bound();
+    }
+
+    /// Many reasons say the same: from time to time it is said once.
+    fn bound(&mut self) {
+        if self.parts.len() > 2 * self.tidy + UNTIDY_MAX {
+            self.tidy();
         }
     }
 
-    /// The last decision to blame, if any is; the others stay.
-    pub fn pop_last(&mut self) -> Option<(u32, Which)> {
-        self.0.pop_last()
+    fn tidy(&mut self) {
+        if self.tidy == self.parts.len() {
+            return;
+        }
+        self.parts.sort_unstable();
+        // The choice itself sorts first, what is avoided last.
+        self.parts.dedup_by(|later, kept| later.0 == kept.0 && kept.1.says(later.1));
+        self.tidy = self.parts.len();
+    }
+
+    /// The last decision to blame, if any is, and all that matters of it; the others stay.
+    pub fn pop_last(&mut self) -> Option<(u32, Rc<[Which]>)> {
+        self.tidy();
+        let (decision, _) = *self.parts.last()?;
+        let start = self.parts.partition_point(|(earlier, _)| *earlier < decision);
+        let which = self.parts.drain(start..).map(|(_, which)| which).collect();
+        self.tidy = start;
+        Some((decision, which))
     }
 }
 
@@ -87,89 +97,84 @@ pub(super) struct Learned {
     size: usize,
 }
 
-struct Nogood {
-    last: Which,
-    others: Reason,
+/// What one decision cannot be, while others are so.
+#[derive(Clone)]
+pub(super) struct Nogood {
+    pub last: Rc<[Which]>,
+    pub others: Rc<Reason>,
+}
+
+impl Nogood {
+    fn size(&self) -> usize {
+        self.last.len() + self.others.parts.len() + 1
+    }
 }
 
 impl Learned {
     /// Remembers that a decision cannot be so while the others are as they are.
-    pub fn remember(&mut self, decision: u32, last: Which, others: &Reason) {
-        if others.0.len() > LENGTH_MAX || self.size > SIZE_MAX {
+    pub fn remember(&mut self, decision: u32, nogood: &Nogood) {
+        if nogood.size() > LENGTH_MAX || self.size > SIZE_MAX {
             return;
         }
         let at = decision as usize;
         if self.nogoods.len() <= at {
             self.nogoods.resize_with(at + 1, Vec::new);
         }
-        self.size += others.0.len() + 1;
+        self.size += nogood.size();
         let nogoods = &mut self.nogoods[at];
         if nogoods.len() >= NOGOODS_MAX {
             // The oldest are about what lies farthest back.
             let forgotten = nogoods.drain(..NOGOODS_MAX / 2);
-            self.size -= forgotten.map(|nogood| nogood.others.0.len() + 1).sum::<usize>();
+            self.size -= forgotten.map(|nogood| nogood.size()).sum::<usize>();
         }
-        nogoods.push(Nogood { last, others: others.clone() });
+        nogoods.push(nogood.clone());
     }
 
     /// The memory that this takes, about.
     pub fn bytes(&self) -> usize {
-        self.size * NOGOOD_BYTES
+        self.size * size_of::<(u32, Which)>()
     }
 }
 
 impl Gaps<'_> {
     /// What a decision cannot be, and why: what was learned about it and applies now.
-    pub(super) fn barred(&self, earlier: &[Decision]) -> Vec<(Which, Reason)> {
+    pub(super) fn barred(&self, earlier: &[Decision]) -> Vec<Nogood> {
         let Some(nogoods) = self.learned.nogoods.get(earlier.len()) else { return Vec::new() };
         let applies = |nogood: &&Nogood| {
-            let mut others = nogood.others.0.iter();
-            others.all(|(decision, which)| self.is(earlier[*decision as usize].choice(), which))
+            // What changed last is most likely not so any more.
+            let mut others = nogood.others.parts.iter().rev();
+            others.all(|(decision, which)| self.is(earlier[*decision as usize].choice(), *which))
         };
-        let mut barred: Vec<(Which, Reason)> = Vec::new();
-        for nogood in nogoods.iter().filter(applies) {
-            match barred.iter_mut().find(|(which, _)| *which == nogood.last) {
-                // The shorter reason goes back farther.
-                Some((_, reason)) if reason.0.len() > nogood.others.0.len() => {
-                    *reason = nogood.others.clone()
-                }
-                Some(_) => {}
-                None => barred.push((nogood.last.clone(), nogood.others.clone())),
-            }
-        }
-        barred
+        nogoods.iter().filter(applies).cloned().collect()
+    }
+
+    /// Whether a choice is all of that.
+    pub(super) fn is_all(&self, choice: Choice, which: &[Which]) -> bool {
+        which.iter().all(|which| self.is(choice, *which))
     }
 
     /// Whether a choice is so.
-    pub(super) fn is(&self, choice: Choice, which: &Which) -> bool {
+    pub(super) fn is(&self, choice: Choice, which: Which) -> bool {
         match which {
-            Which::Is(same) => choice == *same,
-            Which::Puts(key) => self.only(choice, Effect::Put) == Some(*key),
-            Which::Deletes(key) => self.only(choice, Effect::Deletion) == Some(*key),
-            Which::Avoids(keys) => match self.touch(choice) {
-                Touch::One(key) => keys.binary_search(&key).is_err(),
-                Touch::Some(written) => written.iter().all(|key| keys.binary_search(key).is_err()),
+            Which::Is(same) => choice == same,
+            Which::Puts(key) => self.only(choice, Effect::Put) == Some(key),
+            Which::Deletes(key) => self.only(choice, Effect::Deletion) == Some(key),
+            Which::Avoids(key) => match self.touch(choice) {
+                Touch::One(written) => written != key,
+                Touch::Some(written) => written.binary_search(&key).is_err(),
                 Touch::All => false,
             },
         }
     }
 
     /// The key that a choice writes, if it does nothing else, in this way.
-    fn only(&self, choice: Choice, effect: Effect) -> Option<KeyId> {
+    pub(super) fn only(&self, choice: Choice, effect: Effect) -> Option<KeyId> {
         match (choice, self.touch(choice)) {
             (Choice::Group(id), Touch::One(key)) => {
                 (self.groups[id as usize].effect == effect).then_some(key)
             }
             (Choice::Revocation(_), Touch::One(key)) => (effect == Effect::Deletion).then_some(key),
             _ => None,
-        }
-    }
-
-    /// Whether it depends on the state what a choice writes, if it writes anything.
-    fn is_conditional(&self, choice: Choice) -> bool {
-        match choice {
-            Choice::Group(id) => self.groups[id as usize].is_conditional,
-            Choice::Revocation(_) | Choice::Unmet(_) => false,
         }
     }
 
@@ -181,155 +186,13 @@ impl Gaps<'_> {
             Choice::Group(id) => self.groups[id as usize].touch(),
         }
     }
-
-    /// What of the decisions decides what any of these keys held at a revision, values, versions and all.
-    pub fn bearing_on(
-        &self,
-        footprint: &[Keys],
-        at: i64,
-        decisions: &[Decision],
-        store: &Timeline<'_>,
-    ) -> Reason {
-        let mut reason = Reason::default();
-        for range in footprint {
-            let span = store.span(range);
-            if span.len() > SPAN_MAX {
-                // Too many keys are taken as all of them.
-                return all_of(decisions);
-            }
-            span.for_each(|key| self.bearing_on_key(key, at, decisions, &mut reason));
-        }
-        reason
-    }
-
-    /// As [`Gaps::bearing_on`], of what a request answers, or does.
-    pub fn bearing_on_request(
-        &self,
-        request: &Request,
-        at: i64,
-        decisions: &[Decision],
-        store: &Timeline<'_>,
-    ) -> Reason {
-        if let Request::LeaseRevoke { id } = request {
-            return self.bearing_on_lease(*id, at, decisions);
-        }
-        let mut footprint = Vec::new();
-        request.footprint(&mut |keys| footprint.push(keys));
-        self.bearing_on(&footprint, at, decisions, store)
-    }
-
-    /// As [`Gaps::bearing_on`], of what a candidate does.
-    pub(super) fn bearing_on_candidate(
-        &self,
-        cause: Cause,
-        at: i64,
-        decisions: &[Decision],
-        store: &Timeline<'_>,
-    ) -> Reason {
-        match cause {
-            Cause::Expiry(lease) => self.bearing_on_lease(lease, at, decisions),
-            Cause::Operation(number) => {
-                let request = &self.records.rare()[number as usize].operation.input;
-                self.bearing_on_request(request, at, decisions, store)
-            }
-        }
-    }
-
-    /// As [`Gaps::bearing_on`], of what goes with a lease.
-    pub(super) fn bearing_on_lease(&self, lease: i64, at: i64, decisions: &[Decision]) -> Reason {
-        let mut reason = Reason::default();
-        match self.leases.touch(lease) {
-            Touch::One(key) => self.bearing_on_key(key, at, decisions, &mut reason),
-            Touch::Some(keys) => {
-                keys.iter().for_each(|key| self.bearing_on_key(*key, at, decisions, &mut reason));
-            }
-            Touch::All => return all_of(decisions),
-        }
-        reason
-    }
-
-    /// As [`Gaps::bearing_on`], of one key.
-    pub(super) fn bearing_on_key(&self, key: KeyId, at: i64, decisions: &[Decision], reason: &mut Reason) {
-        // What is guessed about revisions up to where all of it was seen changes nothing.
-        self.since(key, self.facts.seen_before(key, at), decisions, reason, |choice| {
-            match self.only(choice, Effect::Deletion) {
-                Some(_) => Which::Deletes(key),
-                None => Which::Is(choice),
-            }
-        });
-    }
-
-    /// What of the decisions decides whether a key is there, and at which revision it was put.
-    pub fn last_write(&self, key: KeyId, at: i64, decisions: &[Decision], store: &Timeline<'_>) -> Reason {
-        let written = store.changed_at(key).saturating_sub(1);
-        let mut reason = Reason::default();
-        let later = decisions.partition_point(|decision| decision.revision <= written);
-        let of_several = |decision: &Decision| match self.touch(decision.choice()) {
-            Touch::One(_) => false,
-            Touch::Some(keys) => keys.binary_search(&key).is_ok(),
-            Touch::All => true,
-        };
-        if decisions[later..].iter().any(of_several) {
-            // Which of several keys go with a lease, say, depends on what they were before.
-            self.bearing_on_key(key, at, decisions, &mut reason);
-            return reason;
-        }
-        self.since(
-            key,
-            written.max(self.facts.seen_before(key, at)),
-            decisions,
-            &mut reason,
-            |choice| match (self.only(choice, Effect::Put), self.only(choice, Effect::Deletion)) {
-                (Some(_), _) => Which::Puts(key),
-                (_, Some(_)) => Which::Deletes(key),
-                _ => Which::Is(choice),
-            },
-        );
-        reason
-    }
-
-    /// Of the decisions on revisions after one: that they leave a key alone, or how they write it.
-    fn since(
-        &self,
-        key: KeyId,
-        after: i64,
-        decisions: &[Decision],
-        reason: &mut Reason,
-        how: impl Fn(Choice) -> Which,
-    ) {
-        let first = decisions.partition_point(|decision| decision.revision <= after);
-        for (index, decision) in (first as u32..).zip(&decisions[first..]) {
-            if !decision.may_touch(key) {
-                continue;
-            }
-            let avoids = Which::Avoids(vec![key]);
-            let choice = decision.choice();
-            if self.is(choice, &avoids) {
-                reason.add(index, avoids);
-                continue;
-            }
-            reason.add(index, how(choice));
-            if self.is_conditional(choice) {
-                // What it writes depends on keys of which this one knows nothing.
-                reason.extend(all_of(&decisions[..index as usize]));
-            }
-        }
-    }
 }
 
-/// That all decisions are as they are.
-fn all_of(decisions: &[Decision]) -> Reason {
-    let each = (0_u32..).zip(decisions).map(|(index, decision)| (index, Which::Is(decision.choice())));
-    Reason(each.collect())
-}
-
-/// With more keys than this, not every one is looked at.
-const SPAN_MAX: usize = 256;
-/// A nogood of more decisions than this hardly ever applies again.
+/// So many parts more than twice as many as are needed are kept before they are sorted.
+const UNTIDY_MAX: usize = 256;
+/// A nogood of more parts than this hardly ever applies again.
 const LENGTH_MAX: usize = 256;
 /// So many are kept of each decision.
 const NOGOODS_MAX: usize = 128;
 /// And so many parts of them in all.
 const SIZE_MAX: usize = 1 << 20;
-/// What a part of one takes, about.
-const NOGOOD_BYTES: usize = 80;

@@ -27,7 +27,8 @@ impl Timeline<'_> {
         }
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
+    /// Whether a condition holds now.
+    pub(in crate::etcd) fn holds(&self, compare: &Compare) -> bool {
         let relates = |version: Option<&Version>| {
             store::relates(version.map(|version| self.compared(version)), compare)
         };

@@ -263,6 +263,19 @@ impl<'h> Timeline<'h> {
         self.id(key).is_some_and(|id| self.journal[start..].contains(&id) && self.present(id).is_none())
     }
 
+    /// The keys of a range that are there, in order.
+    pub fn live_keys(&self, keys: &Keys) -> Vec<KeyId> {
+        let mut live = Vec::new();
+        self.for_each(keys, i64::MAX, |id, _| live.push(id));
+        live
+    }
+
+    /// The keys that the latest revision changed, and whether they are there.
+    pub fn latest_changes(&self) -> impl Iterator<Item = (KeyId, bool)> {
+        let start = self.made.last().map_or(0, |made| made.start);
+        self.journal[start..].iter().map(|id| (*id, self.present(*id).is_some()))
+    }
+
     /// What the latest revision changed.
     pub fn latest_events(&self) -> Vec<Event> {
         self.events(self.made.len() - 1)
