@@ -172,7 +172,7 @@ pub fn speed(seeds: u64, simulated: Duration, events: u64, wall: Duration) -> St
 
 /// How long processors have worked for this process and those that it has waited for: the fields `utime`, `stime`,
 /// `cutime` and `cstime` of proc_pid_stat(5).
-fn processor_time() -> Option<Duration> {
+pub(crate) fn processor_time() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // Fields are counted after the program's name, which may hold anything and ends with the last parenthesis.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::seed::{COMMIT, Seed};
-use super::{Overrides, start_clock};
+use super::{Overrides, processor_time, start_clock};
 use crate::core::{self, Plan, Watch};
 use crate::mutants::{self, Workshop};
 use crate::scenario::{Expect, Scenario};
@@ -41,7 +41,7 @@ pub struct Search {
     /// Where the scenario goes.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// How long to search at most, in seconds.
+    /// How long to search at most, in seconds: of processor time where runs are this process's own.
     #[arg(long, default_value_t = 60)]
     pub limit: u64,
     /// Stop as soon as it is small enough to be read: 10 faults and 20 requests.
@@ -65,7 +65,11 @@ pub fn shrink(shrink: &Shrink) -> ExitCode {
     };
     said(shrink.search.overrides.check().and_then(|()| match &shrink.mutant {
         Some(name) => with_mutant(shrink, name),
-        None => search(&shrink.search, shrink.as_mutant.as_deref(), "cargo sim", run, at_core),
+        None => {
+            let clock = start_clock();
+            let spent = || processor_time().unwrap_or_else(|| clock.elapsed());
+            search(&shrink.search, shrink.as_mutant.as_deref(), "cargo sim", &spent, run, at_core)
+        }
     }))
 }
 
@@ -78,7 +82,7 @@ pub fn said(result: Result<ExitCode, String>) -> ExitCode {
     })
 }
 
-/// Makes it smaller. `seed` runs a seed, and returns what happened if it fails; `again` runs a schedule, and returns the
+/// Makes it smaller. `spent` is how long this takes so far; `seed` runs a seed, and returns what happened if it fails; `again` runs a schedule, and returns the
 /// property that it violates.
 ///
 /// # Errors
@@ -87,22 +91,23 @@ pub fn search(
     shrink: &Search,
     as_mutant: Option<&str>,
     program: &str,
+    spent: &dyn Fn() -> Duration,
     seed: impl Fn(u64) -> Option<Scenario>,
     mut again: impl FnMut(&Scenario) -> Option<String>,
 ) -> Result<ExitCode, String> {
-    let clock = start_clock();
+    let begun = spent();
     let failing = match &shrink.from {
         Some(path) => super::single::read(path)?,
         None => find(shrink, seed, &mut again)?,
     };
-    let found = clock.elapsed();
+    let found = spent();
     let (faults, operations) = (failing.faults(), failing.operations());
     let origin = shrink.from.as_ref().map_or_else(
         || format!("seed {} at commit {}", failing.options.seed, COMMIT),
         |path| path.display().to_string(),
     );
-    let (clock, limit) = (start_clock(), Duration::from_secs(shrink.limit));
-    let shrinker = Shrinker::new(&failing, again, || clock.elapsed() > limit);
+    let over = found + Duration::from_secs(shrink.limit);
+    let shrinker = Shrinker::new(&failing, again, || spent() > over);
     let mut shrinker = shrinker.ok_or("this schedule violates nothing: there is nothing to shrink")?;
     shrinker.search(shrink.small_enough);
     let (mut small, runs) = shrinker.finish();
@@ -123,8 +128,8 @@ pub fn search(
         small.faults(),
         small.operations(),
         small.options.members,
-        clock.elapsed().as_secs_f64(),
-        found.as_secs_f64(),
+        (spent() - found).as_secs_f64(),
+        (found - begun).as_secs_f64(),
     );
     Ok(ExitCode::SUCCESS)
 }

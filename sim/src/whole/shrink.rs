@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use quorate_sim::command::shrink::{self, Search};
-use quorate_sim::command::single;
+use quorate_sim::command::{single, start_clock};
 use quorate_sim::scenario::{Depths, Expect, Scenario};
 
 use super::sweep::run_alone;
@@ -26,8 +26,14 @@ pub fn shrink(search: &Search) -> ExitCode {
         let ran = run_alone(&["scenario".into(), scratch.path.clone().into(), "--verdict".into()]);
         ran.text.lines().find_map(|line| line.strip_prefix(VERDICT)).map(str::to_owned)
     };
+    // Every run is a process of its own: what counts is how long it takes.
+    let clock = start_clock();
+    let spent = || clock.elapsed();
     shrink::said(
-        search.overrides.check().and_then(|()| shrink::search(search, None, "cargo sim-whole", seed, again)),
+        search
+            .overrides
+            .check()
+            .and_then(|()| shrink::search(search, None, "cargo sim-whole", &spent, seed, again)),
     )
 }
 
