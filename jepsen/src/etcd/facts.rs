@@ -110,7 +110,9 @@ impl Facts {
             facts.sort_by_key(|fact| (fact.revision(), !matches!(fact, Fact::Put(_))));
             let now = store.version_of(id as KeyId);
             if wanted[id] && !by_put[id] {
-                add_absences(&facts, now.is_none().then_some(initial), &mut untouched[id]);
+                // What was read of a state before the first one says nothing of what came after it.
+                let known = &facts[facts.partition_point(|fact| fact.revision() < initial)..];
+                add_absences(known, now.is_none().then_some(initial), &mut untouched[id]);
             }
             let (segments, puts) = Walk::through(&facts, initial, now);
             result.segments.push(segments);

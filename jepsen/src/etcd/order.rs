@@ -57,7 +57,7 @@ impl Default for Options {
             initial: Store::new(),
             ticks_per_second: None,
             members_never_go_back: true,
-            steps_max: 2_000_000,
+            steps_max: 10_000_000,
             bytes_max: u64::MAX,
         }
     }

@@ -272,6 +272,8 @@ impl<'h> Gaps<'h> {
                 Choice::Group(group) => self.try_group(group, last, earlier, store),
             };
             let Err(blamed) = tried else { return true };
+            // To find who is to blame takes the longer, the more has been decided.
+            *steps_left = steps_left.saturating_sub(earlier.len() as u64 / DECISIONS_PER_STEP);
             last.blamed.extend(&blamed);
         }
         false
@@ -363,3 +365,6 @@ impl<'h> Gaps<'h> {
         }
     }
 }
+
+/// So many earlier decisions are looked through in the time of a step, about.
+const DECISIONS_PER_STEP: u64 = 64;
