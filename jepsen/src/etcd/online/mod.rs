@@ -4,10 +4,10 @@
 //! everything that is still to come: the *stable* revision. So the history up to there is complete, and is judged as any other,
 //! beginning with the state that the last part ended with; then it is let go. What is kept:
 //!
-//! * operations above the stable revision, or above the last one at which the state is certain ([`guesses`]);
+//! * operations above the stable revision, or above the last one at which the state is certain (`guesses`);
 //! * writes of unknown outcome, which may still happen;
 //! * the present keys, and the latest changes, for stale reads and slow watches ([`Bounds::past_bytes`]);
-//! * of leases, compactions and members what later rules compare with ([`leases`], [`floors`]).
+//! * of leases, compactions and members what later rules compare with (`leases`, `floors`).
 //!
 //! The verdict is that of [`check`](super::check), or unknown with the bound that was hit: what came later than what it had to
 //! be compared with was still kept, or more writes of unknown outcome than [`Bounds::open`]. It is never a guess.
