@@ -7,6 +7,7 @@ pub mod shrink;
 pub mod single;
 pub mod sweep;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -170,9 +171,17 @@ pub fn speed(seeds: u64, simulated: Duration, events: u64, wall: Duration) -> St
     text
 }
 
-/// How long processors have worked for this process and those that it has waited for: the fields `utime`, `stime`,
-/// `cutime` and `cstime` of proc_pid_stat(5).
+/// How long processors have worked for this process and those that it has waited for, since the clock was first
+/// started.
 pub(crate) fn processor_time() -> Option<Duration> {
+    Some(work_done()?.saturating_sub(*BEFORE.get()?))
+}
+
+/// The work of `cargo run` and of the compilers that it has waited for, before it became this process.
+static BEFORE: OnceLock<Duration> = OnceLock::new();
+
+/// The fields `utime`, `stime`, `cutime` and `cstime` of proc_pid_stat(5), together.
+fn work_done() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // Fields are counted after the program's name, which may hold anything and ends with the last parenthesis.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -188,6 +197,7 @@ const TICKS_PER_SECOND: u64 = 100;
 #[expect(clippy::disallowed_methods, reason = "how fast the simulator itself is, nothing simulated can tell")]
 #[must_use]
 pub fn start_clock() -> Instant {
+    BEFORE.get_or_init(|| work_done().unwrap_or_default());
     Instant::now()
 }
 
