@@ -66,9 +66,15 @@ fn hand_over(name: &str, holds: &[Hold]) -> Check {
     }
 }
 
+/// Two holds, the one with the older key first.
+fn in_order<'a>(one: &'a Hold, other: &'a Hold) -> (&'a Hold, &'a Hold) {
+    if one.token <= other.token { (one, other) } else { (other, one) }
+}
+
 fn overlap(name: &str, holds: &[Hold], leases: &Leases) -> Check {
     for (first, second) in etcd::overlaps(holds) {
-        let (first, second) = (&holds[first], &holds[second]);
+        // Who was told later may have owned it earlier: its lease is the one that had to run out.
+        let (first, second) = in_order(&holds[first], &holds[second]);
         let Some(ends) = leases.ends(&first.key, second.acquired) else { continue };
         if first.token != second.token && second.acquired < ends {
             return broken("lock overlap", || {
@@ -273,6 +279,19 @@ mod tests {
         assert!(said(overlap("lock/0/", &holds(SECOND), &leases)).contains("process 2 was told"));
         leases.ended.insert(1);
         assert_eq!(overlap("lock/0/", &holds(SECOND), &leases), Ok(()), "it has ended its lease itself");
+    }
+
+    #[test]
+    fn whose_key_is_older_owned_first_even_if_it_was_told_last() {
+        let mut leases = Leases::default();
+        leases.renewals.insert(1, vec![(0, 2 * SECOND)]);
+        leases.renewals.insert(2, vec![(0, 9 * SECOND)]);
+        let holds = |second: u64| {
+            let late = hold(1, "lock/0/1", 5, 5, (4 * SECOND, 9 * SECOND));
+            [late, hold(2, "lock/0/2", 7, 9, (second, 9 * SECOND))]
+        };
+        assert_eq!(overlap("lock/0/", &holds(3 * SECOND), &leases), Ok(()));
+        assert!(said(overlap("lock/0/", &holds(SECOND), &leases)).contains("process 2 was told"));
     }
 
     #[test]
