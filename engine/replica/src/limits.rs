@@ -41,8 +41,9 @@ pub(crate) const PREFERENCE_PATIENCE: u32 = 3;
 /// Bytes of commands in one `Forward`; a larger single command travels alone.
 pub(crate) const FORWARD_BYTES_MAX: usize = 1 << 20;
 
-/// The interval between two sendings of an unanswered request doubles so many times at most.
-pub(crate) const RESEND_DOUBLINGS_MAX: u8 = 4;
+/// The interval between two sendings of an unanswered request doubles so many times at most: to eight election
+/// timeouts, so that whatever had swallowed it, a request is answered within ten once the links are whole.
+pub(crate) const RESEND_DOUBLINGS_MAX: u8 = 3;
 
 /// Leases that may be on their way out at once: waiting for proof of leadership or for their
 /// revocation to be applied. (etcd revokes at most 1,000 leases a second.)

@@ -276,8 +276,8 @@ mod tests {
             sent = Some(Sent::again(sent, route, Instant(0)));
             Some(sent?.due(Duration::from_nanos(1)).0)
         });
-        assert!([1, 2, 4, 8, 16, 16].into_iter().eq(gaps.by_ref().take(6)));
-        assert_eq!(gaps.nth(1_000), Some(16), "the count saturates");
+        assert!([1, 2, 4, 8, 8, 8].into_iter().eq(gaps.by_ref().take(6)));
+        assert_eq!(gaps.nth(1_000), Some(8), "the count saturates");
     }
 
     #[test]
